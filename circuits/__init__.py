@@ -1,0 +1,1 @@
+"""ONNX to integer circuits: quantisation, lowering and kernels. Nothing is implemented yet."""

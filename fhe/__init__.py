@@ -1,0 +1,1 @@
+"""Homomorphic encryption backends. Nothing is implemented yet."""

@@ -1,0 +1,1 @@
+"""Multi-party computation backends. Nothing is implemented yet."""

@@ -1,0 +1,1 @@
+"""Optimistic fraud proofs: trace, commitment, game and ledgers. Nothing is implemented yet."""

@@ -1,0 +1,181 @@
+"""The verbs `prove` and `verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from proofml.backend import Context, Request, Trial, backend_names, get_backend
+from proofml.checks import CORE_CHECKS, Checks
+from proofml.errors import BackendFailed, ProofmlError, VerificationError
+from proofml.expectation import Expectation, check_expectation
+from proofml.guarantee import Guarantee, Integrity
+from proofml.keys import SigningKey
+from proofml.model import Model
+from proofml.policy import Policy
+from proofml.proof import Proof
+from proofml.router import route
+from proofml.store import Store
+from proofml.tensors import Array
+from proofml.verdict import Status, Verdict
+
+
+def prove(
+    model: Model,
+    inputs: Mapping[str, Array],
+    *,
+    backend: str | None = None,
+    integrity: frozenset[Integrity] | None = None,
+    request: Request | None = None,
+    nonce: bytes | None = None,
+    signers: Sequence[SigningKey] = (),
+    context: Context | None = None,
+) -> Proof:
+    """Prove the inference of `model` on `inputs`.
+
+    Args:
+        model: from `Model.load`.
+        inputs: name -> array, of the dtypes and shapes that the model declares.
+        backend: by name; None for the cheapest that meets `integrity` and the request.
+        integrity: kinds of which the backend must offer one.
+        request: visibilities, options and limits; `nonce` overrides the one in it.
+        signers: keys that sign the proof.
+
+    Raises:
+        UsageError, UnsupportedModel, BackendUnavailable, BackendFailed.
+    """
+    request = request or Request()
+    if nonce is not None:
+        request = replace(request, nonce=nonce)
+    context = context or Context(Store.default())
+    arrays = model.check_inputs(inputs)
+    chosen = route(model, request, name=backend, integrity=integrity)
+    evidence = chosen.prove(model, arrays, request, context)
+    return Proof.build(
+        evidence.statement,
+        chosen.name,
+        chosen.version,
+        evidence.blobs,
+        evidence.tensors,
+        notes=evidence.notes,
+        signers=signers,
+    )
+
+
+def verify(
+    proof: Proof | Path | str | bytes,
+    expect: Expectation | None = None,
+    policy: Policy | None = None,
+    *,
+    context: Context | None = None,
+) -> Verdict:
+    """Judge a proof. Untrusted content ends in a `Verdict` that is accepted, refused or invalid.
+
+    Raises:
+        UsageError: the backend needs something that `expect` does not hold (it names it).
+        BackendUnavailable: the proof's backend cannot run here.
+        BackendFailed: this machine could not do the work (memory, disk); says nothing of the proof.
+    """
+    expect = expect or Expectation()
+    policy = policy or Policy()
+    context = context or Context(Store.default())
+    checks = Checks(CORE_CHECKS)
+    parsed: Proof | None = None
+    try:
+        # A Proof object is read again from its bytes: its fields may have been set by anybody.
+        if isinstance(proof, Proof):
+            parsed = replace(Proof.read(proof.to_bytes()), folder=proof.folder)
+        else:
+            parsed = Proof.read(proof)
+        guarantee = _examine(Trial(parsed, expect, policy, checks, context))
+    except VerificationError as error:
+        checks.record_failure(error)
+        return Verdict(
+            Status.INVALID,
+            checks.results,
+            statement=None if parsed is None else parsed.statement,
+            backend=None if parsed is None else parsed.backend,
+            reasons=(str(error),),
+            error=error,
+            signers=() if parsed is None else parsed.signers,
+            notes=None if parsed is None else parsed.notes,
+        )
+    objections = policy.objections(parsed.backend, guarantee)
+    status = Status.REFUSED if objections else Status.ACCEPTED
+    if not objections and policy.is_pending(guarantee):
+        status, objections = Status.PENDING, ("the result can still be overturned",)
+    return Verdict(
+        status,
+        checks.results,
+        guarantee=guarantee,
+        statement=parsed.statement,
+        backend=parsed.backend,
+        reasons=objections,
+        signers=parsed.signers,
+        notes=parsed.notes,
+    )
+
+
+def _examine(trial: Trial) -> Guarantee:
+    """Core checks in their order, then the backend's, then the sum of all assumptions."""
+    proof, checks = trial.proof, trial.checks
+    for number in ("core.1", "core.2"):
+        checks.passed(number)
+    if proof.signers:
+        checks.passed("core.3", ", ".join(proof.signers))
+    else:
+        checks.skipped("core.3", "not signed")
+    for number in ("core.4", "core.5", "core.6"):
+        checks.passed(number)
+    check_expectation(trial.expect, proof, checks)
+    if proof.backend not in backend_names():
+        checks.failed("core.12", "backend", expected=", ".join(backend_names()), got=proof.backend)
+    backend = get_backend(proof.backend)
+    if proof.backend_version != backend.version:
+        checks.failed(
+            "core.12",
+            f"evidence version of {backend.name}",
+            expected=backend.version,
+            got=proof.backend_version,
+        )
+    checks.passed("core.12", f"{backend.name} {backend.version}")
+    _check_signer(trial)
+    checks.extend(backend.checks)
+    guarantee = _run(trial)
+    if not guarantee.integrity <= backend.integrity:
+        checks.failed("core.15", f"{backend.name} claims an integrity that it does not declare")
+    checks.passed("core.15")
+    for role in checks.open_commitments:
+        checks.assumptions.add(f"{role.split('.')[0]}:unpinned")
+    return replace(guarantee, assumptions=guarantee.assumptions | checks.assumptions)
+
+
+def _check_signer(trial: Trial) -> None:
+    """Check core.13: an unpinned signer is an assumption; the policy decides whether it may be."""
+    proof, pinned, checks = trial.proof, trial.policy.signers, trial.checks
+    if not proof.signers:
+        checks.assumed("core.13", "signer:unsigned")
+    elif pinned & set(proof.signers):
+        checks.passed("core.13", ", ".join(sorted(pinned & set(proof.signers))))
+    else:
+        checks.assumed("core.13", "signer:unpinned", ", ".join(proof.signers))
+
+
+def _run(trial: Trial) -> Guarantee:
+    backend = get_backend(trial.proof.backend)
+    try:
+        return backend.verify(trial)
+    except ProofmlError:
+        raise
+    except OSError as error:
+        raise BackendFailed(f"verifying with {backend.name}: {error}") from error
+    except MemoryError as error:
+        raise BackendFailed(f"verifying with {backend.name}: out of memory") from error
+    except Exception as error:  # noqa: BLE001 - fail closed: a stranger's backend may raise anything
+        trial.checks.failed(
+            "core.15",
+            f"unexpected error in the verifier of {backend.name}",
+            expected="accept or refuse",
+            got=f"{type(error).__name__}: {error}",
+        )

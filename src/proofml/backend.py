@@ -1,0 +1,182 @@
+"""The Backend protocol and its registry.
+
+Built-in backends register through the entry-point group `proofml.backends` exactly as a
+stranger's package does. A backend describes itself without importing anything heavy: `prove`
+and `verify` import their own module when they are called, and never each other's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from proofml.checks import Checks
+from proofml.errors import BackendUnavailable, UsageError
+from proofml.expectation import Expectation
+from proofml.guarantee import Guarantee, Integrity
+from proofml.policy import Policy
+from proofml.proof import Blob, Proof
+from proofml.statement import Statement, Visibility
+from proofml.tensors import Array
+from proofml.worker.limits import Limits, Progress, silent
+
+if TYPE_CHECKING:
+    from proofml.model import Model
+    from proofml.store import Store
+
+GROUP = "proofml.backends"
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every stage is given: the cache, where to report progress, limits for workers."""
+
+    store: Store
+    progress: Progress = silent
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the caller wants of a proof.
+
+    Attributes:
+        input_visibility, output_visibility: who learns the tensors from the file.
+        parameters: `fixed` (the model is public), `hashed` or `private`.
+        nonce: the verifier's challenge.
+        max_error: refuse to make a proof whose outputs differ more from onnxruntime's.
+        calibration: inputs (name -> array) that a backend may tune itself on.
+        options: KEY=VALUE for this backend; it refuses keys that it does not know.
+    """
+
+    input_visibility: Visibility = Visibility.PUBLIC
+    output_visibility: Visibility = Visibility.PUBLIC
+    parameters: str = "fixed"
+    nonce: bytes | None = None
+    max_error: float | None = None
+    calibration: Sequence[Mapping[str, Array]] = ()
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Whether the backend can run here: `detail` names versions, or the extra to install."""
+
+    available: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """Whether a model can be taken: `reasons` are the first obstacles, by operator's name."""
+
+    supported: bool
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a prover hands to the core, which writes the file."""
+
+    statement: Statement
+    blobs: Mapping[str, Blob]
+    tensors: Mapping[str, Array]
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a backend's verifier is given. It needs no secret and no prover code."""
+
+    proof: Proof
+    expect: Expectation
+    policy: Policy
+    checks: Checks
+    context: Context
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """One way to show that a model gave an output.
+
+    Attributes:
+        name: lower case, unique; `version`: of its evidence format, bound in the proof.
+        summary: one line for people.
+        integrity: the kinds that its guarantee carries.
+        checks: number -> title of its own numbered checks, `NAME.1`, `NAME.2`, ...
+        assumptions: name -> meaning of each assumption that it can raise.
+        hides: subjects that it can hide, of `input`, `output`, `parameters`.
+        cost: rough order of price for the router; re-execution is 0.
+    """
+
+    name: str
+    version: int
+    summary: str
+    integrity: frozenset[Integrity]
+    checks: Mapping[str, str]
+    assumptions: Mapping[str, str]
+    hides: frozenset[str]
+    cost: int
+
+    def probe(self) -> Probe: ...
+
+    def supports(self, model: Model, request: Request) -> Support: ...
+
+    def setup(self, model: Model, request: Request, context: Context) -> Mapping[str, Path]:
+        """Make (or find in the cache) what proving needs; returns artifacts by name."""
+        ...
+
+    def prove(
+        self, model: Model, inputs: Mapping[str, Array], request: Request, context: Context
+    ) -> Evidence: ...
+
+    def verify(self, trial: Trial) -> Guarantee:
+        """Raise `VerificationError` with the number of the check that refuses, or conclude."""
+        ...
+
+
+@cache
+def _entry_points() -> dict[str, EntryPoint]:
+    found: dict[str, EntryPoint] = {}
+    for point in entry_points(group=GROUP):
+        other = found.get(point.name)
+        if other is not None and other.value != point.value:
+            raise UsageError(
+                f"two packages register the backend {point.name!r} ({other.value}, {point.value}); "
+                "uninstall one of them"
+            )
+        found[point.name] = point
+    return found
+
+
+def backend_names() -> tuple[str, ...]:
+    """Names of all registered backends, sorted; nothing is imported."""
+    return tuple(sorted(_entry_points()))
+
+
+@cache
+def get_backend(name: str) -> Backend:
+    """The backend by name.
+
+    Raises:
+        UsageError: no such backend is registered.
+        BackendUnavailable: its package does not import.
+    """
+    point = _entry_points().get(name)
+    if point is None:
+        raise UsageError(f"no backend {name!r} is registered; known: {', '.join(backend_names())}")
+    try:
+        backend = point.load()()
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"backend {name}: {error}; pip install 'proofml[{name}]'"
+        ) from error
+    if not isinstance(backend, Backend) or backend.name != name:
+        raise BackendUnavailable(
+            f"backend {name}: {point.value} is not a Backend of that name; see proofml.backend"
+        )
+    return backend

@@ -1,0 +1,65 @@
+"""The command line: one file per command, each imported only when it is called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from proofml import __version__
+
+ENV_PREFIX = "PROOFML"
+
+#: Command -> one line of help, shown without importing the command.
+COMMANDS = {
+    "inspect": "Show a model's interface, operators, size, digests, and who can prove it.",
+    "backends": "List the registered backends and whether they can run here.",
+    "export": "Export a saved PyTorch program or scikit-learn model to ONNX.",
+    "setup": "Make (or find in the cache) what proving a model needs.",
+    "prove": "Prove the inference of MODEL on INPUT.",
+    "verify": "Verify a proof and print the verdict.",
+    "show": "Show what a proof claims, without judging it.",
+    "srs": "List, import or generate structured reference strings.",
+    "keys": "Make and show provers' signing keys.",
+    "cache": "Look after the cache of keys, circuits and reference strings.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports `proofml.cli.NAME` for the command NAME when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"proofml.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": ENV_PREFIX},
+)
+@click.version_option(__version__, prog_name="proofml")
+def group() -> None:
+    """Prove and verify machine-learning inference.
+
+    Exit codes: 0 accepted or done, 1 invalid proof, 2 wrong use, 3 refused by policy or pending,
+    4 backend unavailable, 5 backend failed. Results go to standard output, progress to standard
+    error. Every option can be set by an environment variable, PROOFML_COMMAND_OPTION.
+    """
+
+
+def main(args: list[str] | None = None) -> None:
+    """Entry point: runs a command and exits with the code of the contract."""
+    from proofml.cli.common import run_guarded
+
+    sys.exit(run_guarded(group, args))

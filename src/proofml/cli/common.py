@@ -1,0 +1,208 @@
+"""What commands share: exit codes, output, progress, reading tensors."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shlex
+import signal
+import sys
+import time
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from proofml.canonical import JSON
+from proofml.errors import EXIT_FAILED, EXIT_USAGE, ProofmlError, UsageError
+from proofml.model import Model
+from proofml.tensors import MAX_TENSOR_BYTES, Array, dtype_name
+from proofml.worker.limits import Progress, silent
+
+EXIT_INTERRUPTED = 130
+MAX_INPUT_BYTES = 1 << 30
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+force_option = click.option("--force", is_flag=True, help="Overwrite existing files.")
+progress_option = click.option(
+    "--no-progress", is_flag=True, help="Print no progress on standard error."
+)
+
+
+def run_guarded(command: click.Command, args: Sequence[str] | None) -> int:
+    """Run a click command; every error becomes one message and an exit code, no stack trace."""
+    try:
+        result = command.main(args=args, prog_name="proofml", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except ProofmlError as error:
+        click.echo(f"error: {error}", err=True)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output went away; there is nobody left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except MemoryError:
+        click.echo("error: out of memory", err=True)
+        return EXIT_FAILED
+    except OSError as error:
+        click.echo(f"error: {error}", err=True)
+        return EXIT_FAILED
+    return result if isinstance(result, int) else 0
+
+
+def print_json(value: Mapping[str, JSON]) -> None:
+    click.echo(json.dumps(value, indent=2, sort_keys=True))
+
+
+def shell(*words: str | Path) -> str:
+    """A command that can be pasted."""
+    return shlex.join(str(word) for word in words)
+
+
+@contextmanager
+def progress_bar(quiet: bool) -> Iterator[Progress]:
+    """Stage, elapsed time and memory on standard error; a line a stage where it is no terminal."""
+    if quiet:
+        yield silent
+        return
+    if not sys.stderr.isatty():
+        yield _plain_progress()
+        return
+    from rich.console import Console
+    from rich.status import Status
+
+    status = Status("", console=Console(stderr=True))
+    started = time.monotonic()
+
+    def show(stage: str, fraction: float | None, rss: int | None) -> None:
+        text = f"{stage}  {time.monotonic() - started:.0f} s"
+        if fraction is not None:
+            text += f"  {fraction:.0%}"
+        if rss is not None:
+            text += f"  {rss >> 20} MiB"
+        status.update(text)
+
+    with status:
+        yield show
+
+
+def _plain_progress() -> Progress:
+    last = [""]
+
+    def show(stage: str, fraction: float | None, rss: int | None) -> None:
+        if stage != last[0]:
+            last[0] = stage
+            click.echo(f"... {stage}", err=True)
+
+    return show
+
+
+def parse_pairs(values: Sequence[str], option: str) -> dict[str, str]:
+    """`KEY=VALUE` words to a mapping."""
+    result: dict[str, str] = {}
+    for value in values:
+        key, equals, rest = value.partition("=")
+        if not equals or not key or key in result:
+            raise UsageError(f"{option} {value}: expected KEY=VALUE, each key once")
+        result[key] = rest
+    return result
+
+
+def parse_nonce(text: str | None) -> bytes | None:
+    """A nonce as hexadecimal digits."""
+    if text is None:
+        return None
+    try:
+        nonce = bytes.fromhex(text)
+    except ValueError as error:
+        raise UsageError(f"--nonce {text}: expected hexadecimal digits") from error
+    if not 1 <= len(nonce) <= 64:
+        raise UsageError(f"--nonce: expected 1 to 64 bytes, got {len(nonce)}")
+    return nonce
+
+
+def read_tensors(source: str, model: Model | None, *, role: str = "input") -> dict[str, Array]:
+    """Tensors from .npz, .npy, .json (name -> nested list) or `-` (any of them on stdin).
+
+    JSON numbers take the dtype that the model declares (float32 and int64 without a model).
+
+    Raises:
+        UsageError: unreadable, too large, pickled, ragged, or of no exact dtype.
+    """
+    data = _read_bytes(source)
+    specs = {} if model is None else {s.name: s for s in getattr(model, f"{role}s")}
+    try:
+        if data[:4] == b"PK\x03\x04":
+            tensors = _read_npz(data)
+        elif data[:6] == b"\x93NUMPY":
+            array = np.load(io.BytesIO(data), allow_pickle=False)
+            if len(specs) != 1:
+                raise UsageError(
+                    f"{source}: a .npy holds one tensor without a name, the model has "
+                    f"{len(specs)} {role}s; use .npz or .json"
+                )
+            tensors = {next(iter(specs)): array}
+        else:
+            tensors = _read_json(data, {name: spec.dtype for name, spec in specs.items()})
+    except (ValueError, OSError, zipfile.BadZipFile, EOFError, RecursionError, KeyError) as error:
+        raise UsageError(
+            f"{source}: expected .npz, .npy or JSON (name -> nested list): {error}"
+        ) from error
+    for name, tensor in tensors.items():
+        if dtype_name(tensor) is None:
+            raise UsageError(f"{source}: {name!r} has dtype {tensor.dtype}, expected numbers")
+    return tensors
+
+
+def _read_bytes(source: str) -> bytes:
+    try:
+        if source == "-":
+            data = sys.stdin.buffer.read(MAX_INPUT_BYTES + 1)
+        else:
+            with Path(source).open("rb") as file:
+                data = file.read(MAX_INPUT_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{source}: cannot be read: {error.strerror}") from error
+    if len(data) > MAX_INPUT_BYTES:
+        raise UsageError(f"{source}: larger than {MAX_INPUT_BYTES} bytes")
+    return data
+
+
+def _read_npz(data: bytes) -> dict[str, Array]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(info.file_size for info in archive.infolist()) > MAX_TENSOR_BYTES:
+            raise ValueError(f"unpacks to more than {MAX_TENSOR_BYTES} bytes")
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def _read_json(data: bytes, dtypes: Mapping[str, str]) -> dict[str, Array]:
+    value: Any = json.loads(data.decode("utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError(f"expected an object of names, got {type(value).__name__}")
+    result: dict[str, Array] = {}
+    for name, nested in value.items():
+        array = np.asarray(nested)
+        if array.dtype.hasobject or array.dtype.kind not in "biuf":
+            raise ValueError(f"{name!r} is not a rectangular list of numbers")
+        dtype = np.dtype(dtypes.get(name, "float32" if array.dtype.kind == "f" else array.dtype))
+        if dtype.kind in "iu" and array.dtype.kind == "f":
+            raise ValueError(f"{name!r} holds fractions, the model declares {dtype}")
+        if dtype.kind in "iu" and array.size:
+            info = np.iinfo(dtype)
+            if int(array.min()) < info.min or int(array.max()) > info.max:
+                raise ValueError(f"{name!r} holds numbers outside {dtype}")
+        result[name] = array.astype(dtype)
+    return result

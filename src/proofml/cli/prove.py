@@ -1,0 +1,153 @@
+"""`proofml prove`: every stage that is missing, then one `.pml` file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from proofml.cli.common import (
+    force_option,
+    json_option,
+    parse_nonce,
+    parse_pairs,
+    print_json,
+    progress_bar,
+    progress_option,
+    read_tensors,
+    shell,
+)
+
+
+@click.command("prove")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("input", type=str)
+@click.option("-b", "--backend", help="Backend by name; the cheapest that can if left out.")
+@click.option(
+    "--integrity", multiple=True, help="Without -b: kinds of integrity of which one is wanted."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Proof file [INPUT or MODEL + .pml]."
+)
+@click.option("--nonce", help="The verifier's challenge, hexadecimal, 1 to 64 bytes.")
+@click.option(
+    "--input-visibility", type=click.Choice(["public", "hashed", "private"]), default="public"
+)
+@click.option(
+    "--output-visibility", type=click.Choice(["public", "hashed", "private"]), default="public"
+)
+@click.option(
+    "--parameters",
+    type=click.Choice(["fixed", "hashed", "private"]),
+    default="fixed",
+    help="fixed: the model is public.",
+)
+@click.option(
+    "--max-error", type=float, help="Refuse a proof whose outputs are further from onnxruntime's."
+)
+@click.option(
+    "--calibration",
+    type=click.Path(),
+    multiple=True,
+    help="Inputs to tune the backend on, as INPUT; the input itself if left out.",
+)
+@click.option("--set", "options", multiple=True, metavar="KEY=VALUE", help="Backend's option.")
+@click.option(
+    "--sign", type=click.Path(path_type=Path), multiple=True, help="Ed25519 key to sign with."
+)
+@click.option("--passphrase-file", type=click.Path(path_type=Path), help="Passphrase of the key.")
+@click.option("--memory-limit", type=int, metavar="MIB", help="Memory of a worker.")
+@click.option("--time-limit", type=float, metavar="SECONDS", help="Time of a worker.")
+@force_option
+@json_option
+@progress_option
+def command(
+    model: Path,
+    input: str,
+    backend: str | None,
+    integrity: tuple[str, ...],
+    output: Path | None,
+    nonce: str | None,
+    input_visibility: str,
+    output_visibility: str,
+    parameters: str,
+    max_error: float | None,
+    calibration: tuple[str, ...],
+    options: tuple[str, ...],
+    sign: tuple[Path, ...],
+    passphrase_file: Path | None,
+    memory_limit: int | None,
+    time_limit: float | None,
+    force: bool,
+    as_json: bool,
+    no_progress: bool,
+) -> None:
+    """Prove the inference of MODEL (an ONNX file) on INPUT and write a .pml file.
+
+    INPUT is .npz, .npy, .json (name -> nested list) or - for standard input.
+    """
+    from proofml.api import prove
+    from proofml.backend import Context, Request
+    from proofml.cli.keys import load_key
+    from proofml.errors import UsageError
+    from proofml.guarantee import Integrity
+    from proofml.model import Model
+    from proofml.statement import Visibility
+    from proofml.store import Store
+    from proofml.worker.limits import Limits
+
+    target = output or Path((model if input == "-" else Path(input)).stem + ".pml")
+    if target.exists() and not force:
+        raise UsageError(f"{target}: exists; give another name (-o) or --force")
+    try:
+        kinds = frozenset(Integrity(kind) for kind in integrity) or None
+    except ValueError as error:
+        raise UsageError(f"--integrity: {error}; known: {', '.join(Integrity)}") from error
+    loaded = Model.load(model)
+    request = Request(
+        input_visibility=Visibility(input_visibility),
+        output_visibility=Visibility(output_visibility),
+        parameters=parameters,
+        nonce=parse_nonce(nonce),
+        max_error=max_error,
+        calibration=[read_tensors(path, loaded) for path in calibration],
+        options=parse_pairs(options, "--set"),
+    )
+    keys = [load_key(path, passphrase_file) for path in sign]
+    with progress_bar(no_progress) as progress:
+        proof = prove(
+            loaded,
+            read_tensors(input, loaded),
+            backend=backend,
+            integrity=kinds,
+            request=request,
+            signers=keys,
+            context=Context(
+                Store.default(),
+                progress,
+                Limits(None if memory_limit is None else memory_limit << 20, time_limit),
+            ),
+        )
+    proof.write(target, force=force)
+    words: list[str | Path] = ["proofml", "verify", target, "--model", model]
+    if input != "-" and input_visibility != "private":
+        words += ["--input", input]
+    if nonce is not None:
+        words += ["--nonce", nonce]
+    next_command = shell(*words)
+    if as_json:
+        print_json(
+            {
+                "proof": str(target),
+                "backend": proof.backend,
+                "statement_sha256": proof.statement.digest,
+                "size": target.stat().st_size,
+                "notes": dict(proof.notes),
+                "verify": next_command,
+            }
+        )
+        return
+    click.echo(f"{target}: {target.stat().st_size} bytes, proven with {proof.backend}")
+    for key, value in proof.notes.items():
+        click.echo(f"  {key}: {value}")
+    click.echo(f"verify it with:\n  {next_command}")

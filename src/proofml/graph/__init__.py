@@ -1,0 +1,1 @@
+"""Reading, checking and canonicalising ONNX graphs. Everything here takes hostile files."""

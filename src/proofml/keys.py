@@ -1,0 +1,161 @@
+"""Ed25519 keys of provers, and DSSE envelopes (https://github.com/secure-systems-lab/dsse v1).
+
+A public key is written `ed25519:` and 64 hexadecimal digits; that text is the `keyid` of its
+signatures, the name by which a policy pins it, and all that a verifier needs.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from proofml.canonical import dumps
+from proofml.errors import UsageError, VerificationError
+from proofml.fields import FieldError, Fields
+
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+MAX_SIGNATURES = 8
+KEY_ID = re.compile(r"ed25519:[0-9a-f]{64}")
+
+
+def pae(payload_type: str, payload: bytes) -> bytes:
+    """Pre-authentication encoding: `DSSEv1 SP len SP type SP len SP payload`."""
+    kind = payload_type.encode("utf-8")
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
+
+
+def key_id(public: Ed25519PublicKey) -> str:
+    raw = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return "ed25519:" + raw.hex()
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """A prover's private key; `public` is how verifiers name it."""
+
+    _key: Ed25519PrivateKey
+
+    @classmethod
+    def generate(cls) -> SigningKey:
+        return cls(Ed25519PrivateKey.generate())
+
+    @property
+    def public(self) -> str:
+        return key_id(self._key.public_key())
+
+    def sign(self, payload: bytes) -> bytes:
+        """64 bytes over the PAE of an in-toto payload."""
+        return self._key.sign(pae(PAYLOAD_TYPE, payload))
+
+    def save(self, path: Path, *, passphrase: str | None = None) -> None:
+        """PKCS#8 PEM, mode 0600, never over an existing file."""
+        protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
+        if passphrase is not None:
+            protection = serialization.BestAvailableEncryption(passphrase.encode("utf-8"))
+        pem = self._key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection
+        )
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError as error:
+            raise UsageError(
+                f"{path}: exists; a key is never overwritten, choose another"
+            ) from error
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+        with os.fdopen(handle, "wb") as file:
+            file.write(pem)
+
+    @classmethod
+    def load(cls, path: Path, *, passphrase: str | None = None) -> SigningKey:
+        """Raises `UsageError` for anything but an Ed25519 PKCS#8 PEM that opens."""
+        try:
+            pem = path.read_bytes()
+        except OSError as error:
+            raise UsageError(f"{path}: cannot read the key: {error.strerror}") from error
+        secret = None if passphrase is None else passphrase.encode("utf-8")
+        try:
+            key = serialization.load_pem_private_key(pem, secret)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise UsageError(
+                f"{path}: expected an Ed25519 private key in PEM form: {error}; make one with "
+                "`proofml keys generate`, give its passphrase with --passphrase-file"
+            ) from error
+        if not isinstance(key, Ed25519PrivateKey):
+            raise UsageError(f"{path}: expected an Ed25519 key, got {type(key).__name__}")
+        return cls(key)
+
+
+def envelope(payload: bytes, keys: Sequence[SigningKey]) -> bytes:
+    """A DSSE envelope as canonical JSON, signatures ordered by key."""
+    ordered = sorted(keys, key=lambda key: key.public)
+    return dumps(
+        {
+            "payload": base64.b64encode(payload).decode("ascii"),
+            "payloadType": PAYLOAD_TYPE,
+            "signatures": [
+                {"keyid": key.public, "sig": base64.b64encode(key.sign(payload)).decode("ascii")}
+                for key in ordered
+            ],
+        }
+    )
+
+
+def _base64(text: str, path: str) -> bytes:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise FieldError(path, "base64", text[:20]) from error
+    if base64.b64encode(data).decode("ascii") != text:
+        raise FieldError(path, "canonical base64", text[-20:])
+    return data
+
+
+def open_envelope(fields: Fields) -> tuple[bytes, tuple[str, ...]]:
+    """Payload and the keys that signed it, every signature checked.
+
+    Raises:
+        FieldError: the envelope is malformed (the caller's check core.2).
+        VerificationError: check core.3, a signature does not verify.
+    """
+    fields.string("payloadType", choices=(PAYLOAD_TYPE,))
+    text = fields.string("payload", longest=8 << 20)
+    payload = _base64(text, fields.at("payload"))
+    signed = fields.items("signatures", _signature, most=MAX_SIGNATURES)
+    fields.done()
+    names = [name for name, _ in signed]
+    if not names or sorted(set(names)) != names:
+        raise FieldError(
+            fields.at("signatures"), "at least one, in ascending order of keyid", names
+        )
+    for name, signature in signed:
+        public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(name.split(":", 1)[1]))
+        try:
+            public.verify(signature, pae(PAYLOAD_TYPE, payload))
+        except InvalidSignature as error:
+            raise VerificationError(
+                "core.3",
+                "the signature does not verify",
+                expected=f"a signature by {name} over this payload",
+                got=signature.hex()[:32] + "...",
+            ) from error
+    return payload, tuple(names)
+
+
+def _signature(value: object, path: str) -> tuple[str, bytes]:
+    fields = Fields(value, path)
+    name = fields.string("keyid", longest=128)
+    if not KEY_ID.fullmatch(name):
+        raise FieldError(fields.at("keyid"), "ed25519: and 64 hexadecimal digits", name)
+    signature = _base64(fields.string("sig", longest=128), fields.at("sig"))
+    fields.done()
+    return name, signature

@@ -1,0 +1,1 @@
+"""The plainest backend: the verifier runs the model itself and compares. The yardstick."""

@@ -1,0 +1,236 @@
+"""The host's side: start a worker, watch its memory and time, read its events, tell its end."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from proofml.errors import BackendFailed, UnsupportedModel, UsageError
+from proofml.worker.limits import Limits, Progress, silent
+
+#: Where a backend's worker runs with another interpreter: `PROOFML_PYTHON_EZKL=/path/python`.
+INTERPRETER_PREFIX = "PROOFML_PYTHON_"
+MAX_EVENT_BYTES = 64 << 20
+_POLL_SECONDS = 0.05
+_TAIL_BYTES = 2000
+
+
+class WorkerFailed(BackendFailed):
+    """A worker did not end well.
+
+    `kind` is one of `exception`, `panic`, `signal`, `memory`, `timeout`, `disk`, `exit`.
+    """
+
+    def __init__(self, kind: str, message: str, *, stage: str, last_words: str = "") -> None:
+        super().__init__(message, stage=stage, last_words=last_words)
+        self.kind = kind
+
+
+@dataclass
+class _State:
+    stage: str
+    fraction: float | None = None
+    value: Any = None
+    done: bool = False
+    error: Mapping[str, Any] | None = None
+    buffer: bytes = b""
+    peak: int = 0
+
+
+def _resident(pid: int) -> int | None:
+    """Resident bytes of the process; None where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/statm").read_text().split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def run(
+    target: str,
+    args: Mapping[str, Any],
+    folder: Path,
+    *,
+    stage: str,
+    backend: str = "",
+    limits: Limits | None = None,
+    progress: Progress = silent,
+    file_bytes: int | None = None,
+    threads: int | None = None,
+) -> Any:
+    """Run `module:function` of a module of stages in a child process; returns its JSON result.
+
+    Args:
+        target: `package.module_stages:function`, called with a `Job`.
+        args: plain JSON.
+        folder: the child's working folder.
+        stage: name of the first stage, for messages until the child reports its own.
+        backend: chooses the interpreter by `PROOFML_PYTHON_<BACKEND>`.
+        limits: resident memory in bytes and wall seconds.
+        file_bytes: largest file that the child may write.
+        threads: size of native thread pools.
+
+    Raises:
+        WorkerFailed: it crashed, panicked, was killed, or ran out of memory, time or disk.
+        UsageError, UnsupportedModel: as raised by the stage.
+    """
+    limits = limits or Limits()
+    reader, writer = os.pipe()
+    log_path = folder / "worker.log"
+    interpreter = os.environ.get(INTERPRETER_PREFIX + backend.upper()) or sys.executable
+    environment = dict(os.environ, MALLOC_ARENA_MAX="4", PYTHONUNBUFFERED="1")
+    if threads is not None:
+        environment.update(RAYON_NUM_THREADS=str(threads), OMP_NUM_THREADS=str(threads))
+    request = {
+        "target": target,
+        "args": dict(args),
+        "folder": str(folder),
+        "channel": writer,
+        "host": os.getpid(),
+        "limits": {"memory": limits.memory, "file_bytes": file_bytes},
+    }
+    try:
+        with log_path.open("wb") as log:
+            child = subprocess.Popen(
+                [interpreter, "-m", "proofml.worker.child"],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=(writer,),
+                env=environment,
+                start_new_session=True,
+            )
+    except OSError as error:
+        os.close(reader)
+        os.close(writer)
+        raise WorkerFailed(
+            "exit", f"{stage}: cannot start a worker ({interpreter}): {error}", stage=stage
+        ) from error
+    os.close(writer)
+    state = _State(stage)
+    try:
+        assert child.stdin is not None
+        try:
+            child.stdin.write(json.dumps(request).encode("utf-8") + b"\n")
+            child.stdin.close()
+        except BrokenPipeError:
+            pass  # it died at once; its exit status tells below
+        _watch(child, reader, state, limits, progress)
+        code = child.wait()
+    finally:
+        os.close(reader)
+        if child.poll() is None:
+            _kill(child)
+    return _outcome(state, code, _tail(log_path))
+
+
+def _watch(
+    child: subprocess.Popen[bytes], reader: int, state: _State, limits: Limits, progress: Progress
+) -> None:
+    """Read events until the channel closes; enforce memory and time."""
+    end = None if limits.seconds is None else time.monotonic() + limits.seconds
+    progress(state.stage, None, None)
+    with selectors.DefaultSelector() as selector:
+        selector.register(reader, selectors.EVENT_READ)
+        while True:
+            if selector.select(_POLL_SECONDS):
+                chunk = os.read(reader, 1 << 16)
+                if not chunk:
+                    return
+                _take(state, chunk)
+            rss = _resident(child.pid)
+            if rss is not None:
+                state.peak = max(state.peak, rss)
+            progress(state.stage, state.fraction, rss)
+            if limits.memory is not None and rss is not None and rss > limits.memory:
+                _kill(child)
+                raise WorkerFailed(
+                    "memory",
+                    f"{state.stage}: needs more memory than allowed; expected at most "
+                    f"{limits.memory >> 20} MiB, got {rss >> 20} MiB; raise --memory-limit",
+                    stage=state.stage,
+                )
+            if end is not None and time.monotonic() > end:
+                _kill(child)
+                raise WorkerFailed(
+                    "timeout",
+                    f"{state.stage}: expected an end within {limits.seconds:g} s, it still ran; "
+                    "raise --time-limit",
+                    stage=state.stage,
+                )
+
+
+def _take(state: _State, chunk: bytes) -> None:
+    state.buffer += chunk
+    if len(state.buffer) > MAX_EVENT_BYTES:
+        raise WorkerFailed("exit", f"{state.stage}: the worker sent too much", stage=state.stage)
+    *lines, state.buffer = state.buffer.split(b"\n")
+    for line in lines:
+        message = json.loads(line)
+        if message["event"] == "progress":
+            state.stage, state.fraction = message["stage"], message["fraction"]
+        elif message["event"] == "result":
+            state.value, state.done = message["value"], True
+        else:
+            state.error = message
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    """End the whole process group: workers may have started helpers."""
+    try:
+        os.killpg(child.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        child.kill()
+    child.wait()
+
+
+def _tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " | ".join(lines[-4:])
+
+
+def _outcome(state: _State, code: int, tail: str) -> Any:
+    if state.done:
+        return state.value
+    stage = state.stage
+    if state.error is not None:
+        kind, message = state.error["type"], state.error["message"]
+        if kind == "UsageError":
+            raise UsageError(message)
+        if kind == "UnsupportedModel":
+            raise UnsupportedModel(message)
+        if kind == "MemoryError":
+            raise WorkerFailed("memory", f"{stage}: out of memory", stage=stage, last_words=tail)
+        if state.error.get("errno") in (27, 28, 122) or "No space left" in message:
+            raise WorkerFailed(
+                "disk", f"{stage}: the disk is full ({message}); free some room", stage=stage
+            )
+        if kind == "PanicException":
+            raise WorkerFailed("panic", f"{stage}: panicked: {message}", stage=stage)
+        raise WorkerFailed("exception", f"{stage}: {message}", stage=stage)
+    if code < 0:
+        name = signal.Signals(-code).name
+        if "memory allocation of" in tail:
+            raise WorkerFailed("memory", f"{stage}: out of memory", stage=stage, last_words=tail)
+        hint = "; out of memory or killed by somebody" if -code == signal.SIGKILL else ""
+        raise WorkerFailed(
+            "signal", f"{stage}: killed by {name}{hint}", stage=stage, last_words=tail
+        )
+    raise WorkerFailed(
+        "exit", f"{stage}: the worker ended with status {code}", stage=stage, last_words=tail
+    )

@@ -1,0 +1,1 @@
+"""Trusted-hardware quotes: parse, verify, appraise. Nothing is implemented yet."""
