@@ -191,7 +191,7 @@ def _read_npz(data: bytes) -> dict[str, Array]:
 def _read_json(data: bytes, dtypes: Mapping[str, str]) -> dict[str, Array]:
     value: Any = json.loads(data.decode("utf-8"))
     if not isinstance(value, dict):
-        raise ValueError(f"expected an object of names, got {type(value).__name__}")
+        raise UsageError(f"expected a JSON object of names, got {type(value).__name__}")
     result: dict[str, Array] = {}
     for name, nested in value.items():
         array = np.asarray(nested)

@@ -92,6 +92,7 @@ def command(
     from proofml.errors import UsageError
     from proofml.guarantee import Integrity
     from proofml.model import Model
+    from proofml.policy import DEFAULT_ASSUMPTIONS
     from proofml.statement import Visibility
     from proofml.store import Store
     from proofml.worker.limits import Limits
@@ -134,6 +135,8 @@ def command(
         words += ["--input", input]
     if nonce is not None:
         words += ["--nonce", nonce]
+    for name in sorted(proof.hints - DEFAULT_ASSUMPTIONS):
+        words += ["--allow", name]
     next_command = shell(*words)
     if as_json:
         print_json(

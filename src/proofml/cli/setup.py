@@ -1,0 +1,72 @@
+"""`proofml setup`: settings, reference strings and keys, before the first proof."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from proofml.cli.common import (
+    json_option,
+    parse_pairs,
+    print_json,
+    progress_bar,
+    progress_option,
+    read_tensors,
+)
+
+
+@click.command("setup")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("-b", "--backend", required=True, help="Backend by name.")
+@click.option("--calibration", multiple=True, help="Inputs to tune the backend on.")
+@click.option(
+    "--input-visibility", type=click.Choice(["public", "hashed", "private"]), default="public"
+)
+@click.option(
+    "--output-visibility", type=click.Choice(["public", "hashed", "private"]), default="public"
+)
+@click.option("--parameters", type=click.Choice(["fixed", "hashed", "private"]), default="fixed")
+@click.option("--set", "options", multiple=True, metavar="KEY=VALUE", help="Backend's option.")
+@json_option
+@progress_option
+def command(
+    model: Path,
+    backend: str,
+    calibration: tuple[str, ...],
+    input_visibility: str,
+    output_visibility: str,
+    parameters: str,
+    options: tuple[str, ...],
+    as_json: bool,
+    no_progress: bool,
+) -> None:
+    """Make (or find in the cache) what proving MODEL needs, and print where it lies."""
+    from proofml.backend import Context, Request
+    from proofml.model import Model
+    from proofml.router import route
+    from proofml.statement import Visibility
+    from proofml.store import Store, file_sha256
+
+    loaded = Model.load(model)
+    request = Request(
+        input_visibility=Visibility(input_visibility),
+        output_visibility=Visibility(output_visibility),
+        parameters=parameters,
+        calibration=[read_tensors(path, loaded) for path in calibration],
+        options=parse_pairs(options, "--set"),
+    )
+    chosen = route(loaded, request, name=backend)
+    with progress_bar(no_progress) as progress:
+        found = chosen.setup(loaded, request, Context(Store.default(), progress))
+    rows = {
+        name: {"path": str(path), "size": path.stat().st_size, "sha256": file_sha256(path)}
+        for name, path in found.items()
+    }
+    if as_json:
+        print_json({"backend": chosen.name, "artifacts": rows})
+        return
+    for name, row in rows.items():
+        click.echo(f"{name:<14} {row['size']:>12} bytes  sha256 {row['sha256']}")
+    if not rows:
+        click.echo(f"{chosen.name} needs no setup")

@@ -1,0 +1,84 @@
+"""Which ONNX operators reach an EZKL circuit; told before anything is spent.
+
+EZKL reads ONNX through tract and maps tract's operators to its own. The set below was measured on
+one-node graphs: settings, witness and mock proof pass, and the value is near onnxruntime's. What
+is left out fails there with messages that often name neither the operator nor a way out, or
+passes with another meaning: EZKL takes 8-bit QuantizeLinear and DequantizeLinear for the identity,
+and gives wrong values for Trilu and MatMulInteger.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from proofml.backend import Request
+from proofml.errors import UsageError
+from proofml.graph.tensor import FLOATING
+from proofml.statement import Visibility
+from proofml.zkml.ezkl.params import Options
+
+if TYPE_CHECKING:
+    from proofml.model import Model
+
+# fmt: off
+SUPPORTED = frozenset(
+    {
+        "Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan",
+        "Atanh", "AveragePool", "BatchNormalization", "Cast", "Ceil", "Celu", "Clip", "Concat",
+        "Constant", "ConstantOfShape", "Conv", "ConvTranspose", "Cos", "Cosh", "CumSum",
+        "DepthToSpace", "Div", "Dropout", "Einsum", "Elu", "Equal", "Erf", "Exp", "Expand",
+        "EyeLike", "Flatten", "Floor", "GRU", "Gather", "GatherElements", "GatherND", "Gemm",
+        "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual", "HardSigmoid",
+        "HardSwish", "Hardmax", "Identity", "InstanceNormalization", "LSTM",
+        "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "MatMul",
+        "Max", "MaxPool", "Mean", "Min", "Mul", "Neg", "Not", "OneHot", "Or", "PRelu", "Pad",
+        "Pow", "RNN", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp",
+        "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare",
+        "Relu", "Reshape", "Resize", "Round", "Selu", "Shape", "Sigmoid", "Sign", "Sin", "Sinh",
+        "Size", "Slice", "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split", "Sqrt",
+        "Squeeze", "Sub", "Sum", "Tan", "Tanh", "ThresholdedRelu", "Tile", "Transpose",
+        "Unsqueeze", "Where", "Xor",
+    }
+)
+# fmt: on
+
+MAX_REASONS = 5
+
+
+def obstacles(model: Model, request: Request) -> tuple[str, ...]:
+    """Why EZKL cannot take the model or the request; empty where nothing is known against it."""
+    reasons: list[str] = []
+    try:
+        Options.read(request.options)
+    except UsageError as error:
+        reasons.append(str(error))
+    visibilities = {request.input_visibility, request.output_visibility}
+    if visibilities == {Visibility.PRIVATE}:
+        reasons.append("input and output both private leave nothing to bind the Statement to")
+    if request.parameters not in ("fixed", "hashed", "private"):
+        reasons.append(f"parameters {request.parameters!r}: expected fixed, hashed or private")
+    found = [f"operator {op}" for op in model.operators if op not in SUPPORTED]
+    found += _restrictions(model)
+    reasons += found[:MAX_REASONS]
+    if len(found) > MAX_REASONS:
+        reasons.append(f"and {len(found) - MAX_REASONS} obstacles more")
+    return tuple(reasons)
+
+
+def _restrictions(model: Model) -> list[str]:
+    """Forms of supported operators that EZKL refuses or computes otherwise."""
+    types = {name: kind for name, (kind, _) in model.shapes.items()}
+    reasons: list[str] = []
+    for node in model.proto.graph.node:
+        attributes = {attribute.name: attribute for attribute in node.attribute}
+        if node.op_type in ("Conv", "ConvTranspose", "MaxPool", "AveragePool"):
+            dilations = attributes.get("dilations")
+            if dilations is not None and any(d != 1 for d in dilations.ints):
+                reasons.append(f"operator {node.op_type} with dilations other than 1")
+        elif (
+            node.op_type == "Cast"
+            and attributes["to"].i not in FLOATING
+            and types.get(node.input[0]) in FLOATING
+        ):
+            reasons.append("operator Cast from a float (EZKL rounds down, ONNX towards zero)")
+    return sorted(set(reasons))
