@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from proofml.api import prove, verify
-    from proofml.backend import Backend, Context, Limits, Request
+    from proofml.backend import Backend, Context, Request
     from proofml.errors import (
         BackendFailed,
         BackendUnavailable,
@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     from proofml.statement import Statement, Visibility
     from proofml.store import Store
     from proofml.verdict import Status, Verdict
+    from proofml.worker.limits import Limits
 
 __version__ = "0.1.0"
 
 _HOME = {
     "api": ("prove", "verify"),
-    "backend": ("Backend", "Context", "Limits", "Request"),
+    "backend": ("Backend", "Context", "Request"),
     "errors": (
         "BackendFailed",
         "BackendUnavailable",
@@ -56,6 +57,7 @@ _HOME = {
     "statement": ("Statement", "Visibility"),
     "store": ("Store",),
     "verdict": ("Status", "Verdict"),
+    "worker.limits": ("Limits",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

@@ -8,14 +8,20 @@ from pathlib import Path
 
 from proofml.backend import Context, Request, Trial, backend_names, get_backend
 from proofml.checks import CORE_CHECKS, Checks
-from proofml.errors import BackendFailed, ProofmlError, VerificationError
-from proofml.expectation import Expectation, check_expectation
+from proofml.errors import BackendFailed, PolicyRefused, ProofmlError, VerificationError
+from proofml.expectation import (
+    Expectation,
+    check_expectation,
+    check_interface,
+    close_commitments,
+)
 from proofml.guarantee import Guarantee, Integrity
 from proofml.keys import SigningKey
 from proofml.model import Model
 from proofml.policy import Policy
 from proofml.proof import Proof
 from proofml.router import route
+from proofml.statement import Visibility
 from proofml.store import Store
 from proofml.tensors import Array
 from proofml.verdict import Status, Verdict
@@ -52,7 +58,7 @@ def prove(
     arrays = model.check_inputs(inputs)
     chosen = route(model, request, name=backend, integrity=integrity)
     evidence = chosen.prove(model, arrays, request, context)
-    return Proof.build(
+    proof = Proof.build(
         evidence.statement,
         chosen.name,
         chosen.version,
@@ -60,7 +66,15 @@ def prove(
         evidence.tensors,
         notes=evidence.notes,
         signers=signers,
+        hints=evidence.assumptions,
     )
+    try:
+        Proof.read(proof.to_bytes())
+    except (ValueError, VerificationError) as error:
+        raise BackendFailed(
+            f"{chosen.name} made a proof that nobody could read: {error}"
+        ) from error
+    return proof
 
 
 def verify(
@@ -101,6 +115,17 @@ def verify(
             signers=() if parsed is None else parsed.signers,
             notes=None if parsed is None else parsed.notes,
         )
+    except PolicyRefused as refusal:
+        assert parsed is not None  # only a backend refuses, and it was given the parsed proof
+        return Verdict(
+            Status.REFUSED,
+            checks.results,
+            statement=parsed.statement,
+            backend=parsed.backend,
+            reasons=refusal.reasons,
+            signers=parsed.signers,
+            notes=parsed.notes,
+        )
     objections = policy.objections(parsed.backend, guarantee)
     status = Status.REFUSED if objections else Status.ACCEPTED
     if not objections and policy.is_pending(guarantee):
@@ -114,6 +139,11 @@ def verify(
         reasons=objections,
         signers=parsed.signers,
         notes=parsed.notes,
+        tensors={
+            role: parsed.tensor(role)
+            for role, claim in parsed.statement.tensors()
+            if claim.visibility is Visibility.PUBLIC
+        },
     )
 
 
@@ -141,13 +171,11 @@ def _examine(trial: Trial) -> Guarantee:
         )
     checks.passed("core.12", f"{backend.name} {backend.version}")
     _check_signer(trial)
+    check_interface(trial.expect, proof, checks)
     checks.extend(backend.checks)
     guarantee = _run(trial)
-    if not guarantee.integrity <= backend.integrity:
-        checks.failed("core.15", f"{backend.name} claims an integrity that it does not declare")
     checks.passed("core.15")
-    for role in checks.open_commitments:
-        checks.assumptions.add(f"{role.split('.')[0]}:unpinned")
+    close_commitments(checks)
     return replace(guarantee, assumptions=guarantee.assumptions | checks.assumptions)
 
 
@@ -165,7 +193,10 @@ def _check_signer(trial: Trial) -> None:
 def _run(trial: Trial) -> Guarantee:
     backend = get_backend(trial.proof.backend)
     try:
-        return backend.verify(trial)
+        guarantee = backend.verify(trial)
+        if not guarantee.integrity <= backend.integrity:
+            trial.checks.failed("core.15", f"{backend.name} concludes what it does not declare")
+        return guarantee
     except ProofmlError:
         raise
     except OSError as error:

@@ -20,7 +20,7 @@ from proofml.expectation import Expectation
 from proofml.guarantee import Guarantee, Integrity
 from proofml.policy import Policy
 from proofml.proof import Blob, Proof
-from proofml.statement import Statement, Visibility
+from proofml.statement import MAX_NONCE_BYTES, Statement, Visibility
 from proofml.tensors import Array
 from proofml.worker.limits import Limits, Progress, silent
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from proofml.store import Store
 
 GROUP = "proofml.backends"
+PARAMETERS = ("fixed", "hashed", "private")
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,14 @@ class Request:
     calibration: Sequence[Mapping[str, Array]] = ()
     options: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.nonce is not None and not 1 <= len(self.nonce) <= MAX_NONCE_BYTES:
+            raise UsageError(f"nonce: expected 1 to {MAX_NONCE_BYTES} bytes, got {len(self.nonce)}")
+        if self.parameters not in PARAMETERS:
+            raise UsageError(
+                f"parameters: expected one of {', '.join(PARAMETERS)}, got {self.parameters!r}"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:
@@ -86,6 +95,8 @@ class Evidence:
     blobs: Mapping[str, Blob]
     tensors: Mapping[str, Array]
     notes: Mapping[str, str] = field(default_factory=dict)
+    #: What a verifier that pins nothing in its policy will have to allow, for the prover's user.
+    assumptions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -174,6 +185,10 @@ def get_backend(name: str) -> Backend:
     except ImportError as error:
         raise BackendUnavailable(
             f"backend {name}: {error}; pip install 'proofml[{name}]'"
+        ) from error
+    except Exception as error:
+        raise BackendUnavailable(
+            f"backend {name}: {point.value} does not load: {type(error).__name__}: {error}"
         ) from error
     if not isinstance(backend, Backend) or backend.name != name:
         raise BackendUnavailable(

@@ -44,12 +44,17 @@ def _check(value: object, depth: int) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Mappings and tuples as the dict and list that `json` knows."""
+    """Mappings and tuples as the dict and list that `json` knows, keys in the order of RFC 8785."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(value[key]) for key in sorted(value, key=_utf16)}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value
+
+
+def _utf16(key: str) -> bytes:
+    """RFC 8785, section 3.2.3: keys are compared by their UTF-16 code units."""
+    return key.encode("utf-16-be", "surrogatepass")
 
 
 def dumps(value: JSON) -> bytes:
@@ -59,7 +64,7 @@ def dumps(value: JSON) -> bytes:
         CanonicalError: floats, integers beyond +-2^53, lone surrogates, nesting over 32.
     """
     _check(value, 0)
-    text = json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False)
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -105,11 +110,8 @@ def loads(data: bytes, *, max_bytes: int = 16 << 20, canonical: bool = True) -> 
         raise
     except (ValueError, RecursionError) as error:
         raise CanonicalError(f"not JSON: {error}") from error
-    if canonical:
-        if dumps(value) != data:
-            raise CanonicalError("not in canonical form (key order, white space or escapes)")
-    else:
-        _check(value, 0)
+    if dumps(value) != data and canonical:
+        raise CanonicalError("not in canonical form (key order, white space or escapes)")
     return value
 
 

@@ -65,7 +65,7 @@ class Checks:
         self._results: list[CheckResult] = []
         self.assumptions: set[str] = set()
         #: Roles of hashed tensors that the verifier knows and whose commitment nobody has
-        #: recomputed yet. A backend discards a role once it did; the rest end as unpinned.
+        #: recomputed yet. A backend discards a role once it did; the rest end as refused.
         self.open_commitments: set[str] = set()
 
     @property

@@ -39,12 +39,17 @@ def pack(attestation: bytes, sections: Mapping[str, bytes]) -> bytes:
         raise ValueError(
             f"attestation of {len(attestation)} bytes, at most {MAX_ATTESTATION_BYTES}"
         )
+    if len(sections) >= MAX_SECTIONS:
+        raise ValueError(f"{len(sections)} sections, at most {MAX_SECTIONS - 1} besides the first")
     parts = [MAGIC, struct.pack("<HH", VERSION, 1 + len(sections))]
     for name, body in [(ATTESTATION, attestation), *sorted(sections.items())]:
-        if not NAME.fullmatch(name) or (name == ATTESTATION and body is not attestation):
+        if not NAME.fullmatch(name) or (name == ATTESTATION and len(parts) > 2):
             raise ValueError(f"section name {name!r} is not allowed")
         parts += [struct.pack("<B", len(name)), name.encode("ascii"), struct.pack("<Q", len(body))]
         parts.append(body)
+    size = sum(map(len, parts))
+    if size > MAX_FILE_BYTES:
+        raise ValueError(f"{size} bytes, at most {MAX_FILE_BYTES}")
     return b"".join(parts)
 
 
@@ -56,6 +61,10 @@ def unpack(data: bytes) -> tuple[bytes, dict[str, bytes]]:
     """
     view = memoryview(data)
     position = 0
+    if len(view) > MAX_FILE_BYTES:
+        raise VerificationError(
+            _CHECK, "file size", expected=f"at most {MAX_FILE_BYTES}", got=len(view)
+        )
 
     def take(size: int, what: str) -> bytes:
         nonlocal position

@@ -6,6 +6,7 @@ Two kinds are kept apart: you misused the tool (`UsageError`), or the evidence l
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 EXIT_ACCEPTED = 0
@@ -14,6 +15,17 @@ EXIT_USAGE = 2
 EXIT_REFUSED = 3
 EXIT_UNAVAILABLE = 4
 EXIT_FAILED = 5
+
+
+#: Characters that a terminal acts upon, or that reorder the line in which they stand.
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_LONGEST = 600
+
+
+def printable(value: object) -> str:
+    """One line of bounded length that is safe to print, whoever wrote it."""
+    text = CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), str(value))
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
 class ProofmlError(Exception):
@@ -58,7 +70,8 @@ class BackendFailed(ProofmlError):
 class VerificationError(ProofmlError):
     """The proof is bad. `check` is the number of the check that refused it.
 
-    This is the only exception that untrusted bytes can cause on the verify side.
+    This is the only exception that untrusted bytes can cause on the verify side. What it quotes
+    of them is made printable and cut.
     """
 
     exit_code = EXIT_INVALID
@@ -67,10 +80,10 @@ class VerificationError(ProofmlError):
         self, check: str, message: str, *, expected: object = None, got: object = None
     ) -> None:
         self.check = check
-        self.reason = message
-        self.expected = None if expected is None else str(expected)
-        self.got = None if got is None else str(got)
-        text = f"check {check}: {message}"
+        self.reason = printable(message)
+        self.expected = None if expected is None else printable(expected)
+        self.got = None if got is None else printable(got)
+        text = f"check {check}: {self.reason}"
         if self.expected is not None:
             text += f"; expected {self.expected}"
         if self.got is not None:

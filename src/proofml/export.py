@@ -396,18 +396,15 @@ def _sklearn_tensor(
     rounded = copy.deepcopy(estimator)
     for _, thresholds in _thresholds(rounded):
         thresholds[...] = _round_down(thresholds)
+    if classifier:  # hummingbird refuses labels that are not whole numbers, and none comes out
+        last = _last_step(rounded)
+        last.classes_ = np.arange(len(last.classes_))
     example = {input_name: np.zeros((1, n_features), dtype=np.float32)}
     with warnings.catch_warnings():
         # hummingbird makes constants while it is traced, which is safe: they are constants.
         warnings.simplefilter("ignore")
         try:
-            module = hummingbird.convert(rounded, "torch").model
-            # The form hummingbird prefers for shallow trees compares path counts with Equal,
-            # whose result EZKL 23 leaves at the scale of its operands: wrong by 2**scale, with
-            # no error. Its other forms only use LessOrEqual, and take a sixth of the rows.
-            if any(type(part).__name__.startswith("GEMM") for part in module.modules()):
-                config = {"tree_implementation": "perf_tree_trav"}
-                module = hummingbird.convert(rounded, "torch", extra_config=config).model
+            module = _tree_module(hummingbird, rounded)
         except Exception as error:
             raise UsageError(
                 f"{where}: estimator: hummingbird-ml cannot convert {name}: "
@@ -428,6 +425,24 @@ def _sklearn_tensor(
     _keep_output(model, model.graph.output[-1].name)
     _rename_output(model, "probabilities" if classifier else "prediction")
     return model
+
+
+def _tree_module(hummingbird: Any, estimator: Any) -> Any:
+    """The estimator as a PyTorch module, in the form that provers evaluate rightly and cheaply.
+
+    The form hummingbird prefers for shallow trees compares path counts with Equal, whose result
+    EZKL 23 leaves at the scale of its operands: wrong by 2**scale, with no error. Its other forms
+    decide with LessOrEqual, and take a sixth of the rows.
+    """
+    module = hummingbird.convert(estimator, "torch").model
+    if not any(type(part).__name__.startswith("GEMM") for part in module.modules()):
+        return module
+    try:
+        config = {"tree_implementation": "perf_tree_trav"}
+        return hummingbird.convert(estimator, "torch", extra_config=config).model
+    except ValueError:  # it cannot lay out a tree of one comparison that way
+        config = {"tree_implementation": "tree_trav"}
+        return hummingbird.convert(estimator, "torch", extra_config=config).model
 
 
 def _round_down(thresholds: Array) -> Array:
@@ -663,4 +678,4 @@ def _atomic_write(target: Path, data: bytes) -> None:
 
 def _first_line(error: BaseException) -> str:
     text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+    return text.splitlines()[0][:200] if text else type(error).__name__

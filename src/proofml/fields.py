@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from proofml.errors import CONTROL
+
 T = TypeVar("T")
 
 HEX_SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -50,6 +52,11 @@ class Fields:
     def __contains__(self, key: str) -> bool:
         return key in self._value
 
+    @property
+    def mapping(self) -> Mapping[str, Any]:
+        """The whole table, for somebody else to read strictly."""
+        return self._value
+
     def at(self, key: str) -> str:
         return f"{self.path}.{key}" if self.path else key
 
@@ -70,8 +77,8 @@ class Fields:
         default: Any = _MISSING,
     ) -> str:
         value = self.raw(key, default)
-        if not isinstance(value, str) or len(value) > longest:
-            raise FieldError(self.at(key), f"a string of at most {longest} characters", value)
+        if not isinstance(value, str) or len(value) > longest or CONTROL.search(value):
+            raise FieldError(self.at(key), f"a line of at most {longest} characters", value)
         if choices and value not in choices:
             raise FieldError(self.at(key), "one of " + ", ".join(choices), value)
         return value
@@ -97,6 +104,13 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise FieldError(self.at(key), f"an integer from {low} to {high}", value)
         return value
+
+    def number(self, key: str, low: float, high: float, *, default: Any = _MISSING) -> float:
+        """A real number (TOML only: canonical JSON has none); finite, within the bounds."""
+        value = self.raw(key, default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            raise FieldError(self.at(key), f"a number from {low:g} to {high:g}", value)
+        return float(value)
 
     def boolean(self, key: str, *, default: Any = _MISSING) -> bool:
         value = self.raw(key, default)
@@ -131,8 +145,8 @@ class Fields:
 
 def text_item(value: object, path: str) -> str:
     """Reader of a list's string items."""
-    if not isinstance(value, str) or len(value) > 1024:
-        raise FieldError(path, "a string of at most 1024 characters", value)
+    if not isinstance(value, str) or len(value) > 1024 or CONTROL.search(value):
+        raise FieldError(path, "a line of at most 1024 characters", value)
     return value
 
 

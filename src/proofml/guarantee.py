@@ -49,6 +49,7 @@ class Guarantee:
         finality: whether a later event can still overturn the result.
         assumptions: what remains assumed, by machine-readable name.
         notes: facts for the reader, for example the tolerance that was applied.
+        objections: why the backend's own table of the policy refuses; empty where it accepts.
     """
 
     integrity: frozenset[Integrity]
@@ -57,6 +58,7 @@ class Guarantee:
     finality: Finality = Finality.FINAL
     assumptions: frozenset[str] = frozenset()
     notes: Mapping[str, str] = field(default_factory=dict)
+    objections: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, JSON]:
         return {

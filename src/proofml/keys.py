@@ -24,6 +24,7 @@ from proofml.fields import FieldError, Fields
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MAX_SIGNATURES = 8
+MAX_PASSPHRASE_BYTES = 1023  # of OpenSSL
 KEY_ID = re.compile(r"ed25519:[0-9a-f]{64}")
 
 
@@ -60,7 +61,12 @@ class SigningKey:
         """PKCS#8 PEM, mode 0600, never over an existing file."""
         protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
         if passphrase is not None:
-            protection = serialization.BestAvailableEncryption(passphrase.encode("utf-8"))
+            secret = passphrase.encode("utf-8")
+            if not 1 <= len(secret) <= MAX_PASSPHRASE_BYTES:
+                raise UsageError(
+                    f"passphrase: expected 1 to {MAX_PASSPHRASE_BYTES} bytes, got {len(secret)}"
+                )
+            protection = serialization.BestAvailableEncryption(secret)
         pem = self._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection
         )
@@ -72,8 +78,12 @@ class SigningKey:
             ) from error
         except OSError as error:
             raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
-        with os.fdopen(handle, "wb") as file:
-            file.write(pem)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(pem)
+        except OSError as error:
+            path.unlink(missing_ok=True)  # ours, and not a key
+            raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
 
     @classmethod
     def load(cls, path: Path, *, passphrase: str | None = None) -> SigningKey:
@@ -96,8 +106,14 @@ class SigningKey:
 
 
 def envelope(payload: bytes, keys: Sequence[SigningKey]) -> bytes:
-    """A DSSE envelope as canonical JSON, signatures ordered by key."""
-    ordered = sorted(keys, key=lambda key: key.public)
+    """A DSSE envelope as canonical JSON, signatures ordered by key, one for each key.
+
+    Raises:
+        UsageError: more keys than an envelope may hold.
+    """
+    ordered = [key for _, key in sorted({key.public: key for key in keys}.items())]
+    if len(ordered) > MAX_SIGNATURES:
+        raise UsageError(f"{len(ordered)} signing keys, at most {MAX_SIGNATURES} can sign")
     return dumps(
         {
             "payload": base64.b64encode(payload).decode("ascii"),

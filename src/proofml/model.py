@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-import math
+import json
+import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
 
 from proofml.canonical import sha256
 from proofml.errors import BackendFailed, UnsupportedModel, UsageError
-from proofml.graph.canonicalise import architecture, canonicalise, parse
-from proofml.graph.tensor import DTYPE_OF, MAX_MODEL_BYTES, type_name
+from proofml.graph.external import MAX_MODEL_BYTES
+from proofml.graph.walk import count_parameters, nodes, operator_name, strip_learnt
 from proofml.statement import ModelClaim
 from proofml.store import Store
-from proofml.tensors import MAX_RANK, Array, dtype_name
+from proofml.tensors import DTYPES, MAX_RANK, MAX_TENSOR_BYTES, Array, dtype_name
 from proofml.worker import Limits, WorkerFailed, run
 
-CHECK_LIMITS = Limits(memory=6 << 30, seconds=120)
+#: Three copies of the largest model, and time to read it.
+CHECK_LIMITS = Limits(memory=8 << 30, seconds=120)
+
+#: Value -> (TensorProto.DataType, dims); None for a dim, or for all dims, where unknown.
+Shapes: TypeAlias = Mapping[str, tuple[int, tuple[int | None, ...] | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,8 @@ class Model:
         canonical: canonical bytes; `digest` is their SHA-256.
         file_digest: SHA-256 of the file as it was given.
         inputs, outputs: declared tensors, in graph order.
-        shapes: inferred `name -> (DataType, dims)` of intermediate values, where known.
+        shapes: inferred types and dims of the main graph's values, where known.
+        note: why shape inference gave up; empty where it did not.
     """
 
     name: str
@@ -64,13 +70,14 @@ class Model:
     file_digest: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    shapes: Mapping[str, tuple[int, tuple[int | None, ...] | None]] = field(repr=False)
+    shapes: Shapes = field(repr=False)
+    note: str = field(default="", repr=False)
 
     @classmethod
     def load(cls, source: Path | str | bytes, *, store: Store | None = None) -> Model:
         """Read, check and canonicalise an ONNX file (opset 11 and later, external data too).
 
-        The native checker and shape inference run in a worker with bounded memory and time.
+        Parsing, onnx's checker and shape inference run in a worker with bounded memory and time.
 
         Args:
             source: a path, or the file's bytes (then without external data).
@@ -80,23 +87,43 @@ class Model:
             UsageError: the file cannot be read.
             UnsupportedModel: it is not ONNX, broken, hostile, or outside the bounds.
         """
-        name, data, folder = _read(source)
-        proto = canonicalise(parse(data, name), name, folder)
-        try:
-            canonical = proto.SerializeToString(deterministic=True)
-        except Exception as error:
-            raise UnsupportedModel(f"{name}: over {MAX_MODEL_BYTES} bytes with its data") from error
-        if not proto.graph.output:
-            raise UnsupportedModel(f"{name}: the graph has no output")
-        shapes = _check(canonical, name, store or Store.default())
-        return cls(
-            name=name,
-            canonical=canonical,
-            file_digest=sha256(data),
-            inputs=tuple(_spec(value, name, "input") for value in proto.graph.input),
-            outputs=tuple(_spec(value, name, "output") for value in proto.graph.output),
-            shapes=shapes,
-        )
+        with (store or Store.default()).scratch() as scratch:
+            name, path, folder = _source(source, scratch)
+            result = _work("load", {"name": name, "source": path, "folder": folder}, name, scratch)
+            return cls(
+                name=name,
+                canonical=(scratch / "canonical.onnx").read_bytes(),
+                file_digest=result["file_sha256"],
+                inputs=_specs(result["inputs"]),
+                outputs=_specs(result["outputs"]),
+                shapes=_shapes(scratch),
+                note=result["note"],
+            )
+
+    def infer(
+        self, shapes: Mapping[str, tuple[int, ...]], *, store: Store | None = None
+    ) -> tuple[Shapes, str]:
+        """Shapes of all values with these inputs' dims fixed, and why inference gave up, if so.
+
+        Raises:
+            UsageError: an unknown input, or dims that it does not admit.
+            UnsupportedModel: onnx's shape inference ran out of memory or time.
+        """
+        wanted = {spec.name: spec for spec in self.inputs}
+        for key, dims in shapes.items():
+            if key not in wanted:
+                raise UsageError(
+                    f"{self.name}: no input {key!r}; expected {', '.join(wanted) or 'none'}"
+                )
+            if not wanted[key].admits(dims) or any(dim < 0 for dim in dims):
+                raise UsageError(
+                    f"{self.name}: input {key!r}: expected {wanted[key]}, got {list(dims)}"
+                )
+        with (store or Store.default()).scratch() as scratch:
+            (scratch / "canonical.onnx").write_bytes(self.canonical)
+            args = {"name": self.name, "shapes": {key: list(d) for key, d in shapes.items()}}
+            result = _work("infer", args, self.name, scratch)
+            return _shapes(scratch), result["note"]
 
     @cached_property
     def digest(self) -> str:
@@ -105,13 +132,16 @@ class Model:
 
     @cached_property
     def architecture_digest(self) -> str:
-        """SHA-256 of the canonical bytes without the data of floating-point constants."""
-        return sha256(architecture(self.proto).SerializeToString(deterministic=True))
+        """SHA-256 of the canonical bytes without the data of learnt constants."""
+        proto = self.proto
+        strip_learnt(proto)
+        return sha256(proto.SerializeToString(deterministic=True))
 
     @property
     def proto(self) -> onnx.ModelProto:
         """A fresh copy of the canonical graph."""
-        return onnx.ModelProto.FromString(self.canonical)
+        proto: onnx.ModelProto = onnx.ModelProto.FromString(self.canonical)
+        return proto
 
     @property
     def claim(self) -> ModelClaim:
@@ -126,22 +156,16 @@ class Model:
     @cached_property
     def operators(self) -> Counter[str]:
         """Operator -> number of nodes, sub-graphs and functions included."""
-        counts: Counter[str] = Counter()
-        proto = self.proto
-        pending = [list(proto.graph.node), *(list(f.node) for f in proto.functions)]
-        while pending:
-            for node in pending.pop():
-                counts[f"{node.domain}:{node.op_type}" if node.domain else node.op_type] += 1
-                for attribute in node.attribute:
-                    if attribute.HasField("g"):
-                        pending.append(list(attribute.g.node))
-                    pending.extend(list(graph.node) for graph in attribute.graphs)
-        return counts
+        return Counter(operator_name(node) for node in nodes(self.proto))
 
     @cached_property
     def parameters(self) -> int:
-        """Number of elements in floating-point and quantised initialisers of rank 1 and more."""
-        return sum(math.prod(tensor.dims) for tensor in self.proto.graph.initializer if tensor.dims)
+        """Number of learnt constants, wherever the graph keeps them.
+
+        Elements of floating-point and quantised tensors of rank 1 and more, and of the lists of
+        ai.onnx.ml's operators. An int32 bias looks like an index and is not counted.
+        """
+        return count_parameters(self.proto)
 
     def check_inputs(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """The inputs in graph order, checked against names, dtypes and shapes.
@@ -150,74 +174,80 @@ class Model:
             UsageError: naming the input, what was expected and what came.
         """
         wanted = {spec.name: spec for spec in self.inputs}
-        if set(inputs) != set(wanted):
+        if not isinstance(inputs, Mapping) or set(inputs) != set(wanted):
+            got = ", ".join(map(str, inputs)) if isinstance(inputs, Mapping) else type(inputs)
             raise UsageError(
-                f"{self.name}: expected the inputs {', '.join(wanted) or 'none'}; "
-                f"got {', '.join(inputs) or 'none'}"
+                f"{self.name}: expected a mapping of the inputs {', '.join(wanted) or 'none'} to "
+                f"arrays; got {got or 'none'}"
             )
         result: dict[str, Array] = {}
         for name, spec in wanted.items():
-            array = np.ascontiguousarray(inputs[name]).reshape(np.shape(inputs[name]))
+            try:
+                array = np.asarray(inputs[name])
+            except ValueError as error:
+                raise UsageError(f"{self.name}: input {name!r} is no array: {error}") from error
             if dtype_name(array) != spec.dtype or not spec.admits(array.shape):
                 raise UsageError(
                     f"{self.name}: input {name!r}: expected {spec}, "
                     f"got {array.dtype}{list(array.shape)}"
                 )
-            result[name] = array
+            if array.nbytes > MAX_TENSOR_BYTES or array.ndim > MAX_RANK:
+                raise UsageError(
+                    f"{self.name}: input {name!r}: expected at most {MAX_TENSOR_BYTES} bytes and "
+                    f"rank {MAX_RANK}, got {array.nbytes} and {array.ndim}"
+                )
+            result[name] = np.asarray(array, dtype=DTYPES[spec.dtype], order="C")
         return result
 
 
-def _read(source: Path | str | bytes) -> tuple[str, bytes, Path | None]:
+def _source(source: Path | str | bytes, scratch: Path) -> tuple[str, str, str | None]:
+    """Name for messages, path of the file, and the folder of its external data."""
     if isinstance(source, bytes):
-        return "model", source, None
+        path = scratch / "source.onnx"
+        path.write_bytes(source)
+        return "model", str(path), None
     path = Path(source)
     try:
         if not path.is_file():
             raise UsageError(f"{path}: no such file; expected an ONNX model")
-        with path.open("rb") as file:
-            data = file.read(MAX_MODEL_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(data) > MAX_MODEL_BYTES:
-        raise UnsupportedModel(
-            f"{path}: larger than {MAX_MODEL_BYTES} bytes; ONNX keeps larger weights in external data"
+        # Links are not resolved: external data lies beside the name that was given.
+        path = Path(os.path.abspath(path))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{path}: cannot be read: {reason}") from error
+    return path.name, str(path), str(path.parent)
+
+
+def _work(stage: str, args: Mapping[str, Any], name: str, folder: Path) -> Any:
+    title = f"{stage} model"
+    try:
+        return run(
+            f"proofml.graph.stages:{stage}",
+            args,
+            folder,
+            stage=title,
+            limits=CHECK_LIMITS,
+            file_bytes=MAX_MODEL_BYTES,
         )
-    return path.name, data, path.parent
+    except WorkerFailed as error:
+        if error.kind == "disk":
+            raise BackendFailed(str(error), stage=title) from error
+        reason = {
+            "memory": f"takes more than {CHECK_LIMITS.memory} bytes of memory",
+            "timeout": f"takes longer than {CHECK_LIMITS.seconds} s",
+        }.get(error.kind, str(error))
+        raise UnsupportedModel(f"{name}: reading it {reason}") from error
 
 
-def _check(canonical: bytes, name: str, store: Store) -> dict[str, Any]:
-    with store.scratch() as folder:
-        (folder / "model.onnx").write_bytes(canonical)
-        try:
-            result = run(
-                "proofml.graph.stages:check",
-                {"name": name},
-                folder,
-                stage="check model",
-                limits=CHECK_LIMITS,
-            )
-        except WorkerFailed as error:
-            if error.kind == "disk":
-                raise BackendFailed(str(error), stage="check model") from error
-            raise UnsupportedModel(f"{name}: onnx's checker gave up on it: {error}") from error
+def _specs(entries: Sequence[Any]) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(name, dtype, None if dims is None else tuple(dims))
+        for name, dtype, dims in entries
+    )
+
+
+def _shapes(folder: Path) -> Shapes:
+    entries = json.loads((folder / "shapes.json").read_bytes())
     return {
-        key: (value[0], None if value[1] is None else tuple(value[1]))
-        for key, value in result["shapes"].items()
+        key: (kind, None if dims is None else tuple(dims)) for key, (kind, dims) in entries.items()
     }
-
-
-def _spec(value: onnx.ValueInfoProto, name: str, role: str) -> TensorSpec:
-    kind = value.type.WhichOneof("value")
-    tensor = value.type.tensor_type
-    dtype = DTYPE_OF.get(tensor.elem_type)
-    if kind != "tensor_type" or dtype is None:
-        got = kind if kind != "tensor_type" else type_name(tensor.elem_type)
-        raise UnsupportedModel(
-            f"{name}: {role} {value.name!r} is {got}; expected a tensor of numbers or booleans"
-        )
-    if not tensor.HasField("shape"):
-        return TensorSpec(value.name, dtype, None)
-    if len(tensor.shape.dim) > MAX_RANK:
-        raise UnsupportedModel(f"{name}: {role} {value.name!r} has rank over {MAX_RANK}")
-    dims = tuple(d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim)
-    return TensorSpec(value.name, dtype, dims)

@@ -21,7 +21,16 @@ from proofml.keys import KEY_ID
 
 #: Allowed without being named: what a caller who pins nothing but the model lives with.
 DEFAULT_ASSUMPTIONS = frozenset(
-    {"input:unpinned", "output:unpinned", "nonce:unpinned", "signer:unsigned", "signer:unpinned"}
+    {
+        "input:unpinned",
+        "output:unpinned",
+        "nonce:unpinned",
+        "signer:unsigned",
+        "signer:unpinned",
+        "runtime:other-version",
+        "srs:ceremony",
+        "srs:pinned",
+    }
 )
 DEFAULT_MIN_BITS = 100
 MAX_POLICY_BYTES = 1 << 20
@@ -94,7 +103,7 @@ class Policy:
         signers.done()
         sections = fields.table("backends", default={})
         names = list(fields.raw("backends", {}))
-        tables = {name: dict(sections.table(name)._value) for name in names}
+        tables = {name: dict(sections.table(name).mapping) for name in names}
         fields.done()
         if not integrity:
             raise FieldError("accept.integrity", "at least one kind", [])
@@ -146,7 +155,7 @@ class Policy:
             reasons.append(f"{', '.join(missing)}: none of signers.keys signed the proof")
         if self.require_nonce and "nonce:unpinned" in guarantee.assumptions:
             reasons.append("accept.require_nonce is set and no nonce was pinned (--nonce)")
-        return tuple(reasons)
+        return (*reasons, *guarantee.objections)
 
     def is_pending(self, guarantee: Guarantee) -> bool:
         return guarantee.finality is Finality.PENDING

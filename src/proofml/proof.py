@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,9 @@ class Proof:
     attestation: bytes = field(repr=False)
     sections: Mapping[str, bytes] = field(repr=False)
     folder: Path | None = None
+    beside: Mapping[str, Path] = field(default_factory=dict, repr=False)
+    #: Assumptions that the maker knows a verifier will have to allow; not part of the file.
+    hints: frozenset[str] = frozenset()
 
     # -- making ---------------------------------------------------------------------------
 
@@ -120,6 +125,7 @@ class Proof:
         *,
         notes: Mapping[str, str] | None = None,
         signers: Sequence[SigningKey] = (),
+        hints: frozenset[str] = frozenset(),
     ) -> Proof:
         """Assemble a proof. `tensors` maps `input.0`, `output.0`, ... to the public values."""
         blobs = dict(evidence)
@@ -146,29 +152,33 @@ class Proof:
             backend_version=backend_version,
             entries=entries,
             notes=dict(notes or {}),
-            signers=tuple(sorted(key.public for key in signers)),
+            signers=tuple(sorted({key.public for key in signers})),
             attestation=envelope(payload, signers) if signers else payload,
             sections={n: blob.data for n, blob in blobs.items() if blob.path is None},
+            beside={n: blob.path for n, blob in blobs.items() if blob.path is not None},
+            hints=hints,
         )
 
     def to_bytes(self) -> bytes:
         return container.pack(self.attestation, self.sections)
 
     def write(self, path: Path, *, force: bool = False) -> None:
-        """Write atomically; refuses to overwrite without `force`."""
+        """Write atomically, evidence beside it first; refuses to overwrite without `force`."""
         path = Path(path)
         if path.exists() and not force:
             raise UsageError(f"{path}: exists; give another name or --force")
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            with temporary.open("wb") as file:
-                file.write(self.to_bytes())
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+        for entry in self.entries:
+            if entry.beside:
+                copy = partial(shutil.copyfile, self._beside_source(entry))
+                _place(path.with_name(entry.beside_name), copy)
+        _place(path, lambda to: to.write_bytes(self.to_bytes()))
+
+    def _beside_source(self, entry: EvidenceEntry) -> Path:
+        if entry.name in self.beside:
+            return self.beside[entry.name]
+        if self.folder is None:
+            raise UsageError(f"evidence {entry.name} lies beside a proof that was read without it")
+        return self.folder / entry.beside_name
 
     # -- reading --------------------------------------------------------------------------
 
@@ -323,6 +333,19 @@ class Proof:
         return path
 
 
+def _place(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file next to `path` and move it there."""
+    temporary = path.with_name(f".{os.getpid()}.{path.name[:200]}.part")
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+
+
 def _entry(name: str, blob: Blob) -> EvidenceEntry:
     if blob.path is None:
         return EvidenceEntry(name, blob.media_type, len(blob.data), sha256(blob.data))
@@ -335,4 +358,5 @@ def _read_notes(predicate: Fields) -> dict[str, str]:
     raw = predicate.raw("notes")
     if not isinstance(raw, dict) or len(raw) > 64:
         raise FieldError(predicate.at("notes"), "a table of at most 64 strings", raw)
-    return {key: text_item(value, f"{predicate.at('notes')}.{key}") for key, value in raw.items()}
+    path = predicate.at("notes")
+    return {text_item(key, path): text_item(value, f"{path}.{key}") for key, value in raw.items()}

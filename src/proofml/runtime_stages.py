@@ -6,8 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from proofml.errors import UnsupportedModel
+from proofml.errors import UnsupportedModel, printable
+from proofml.tensors import MAX_RANK, MAX_TENSOR_BYTES, dtype_name
 from proofml.worker.job import Job
+
+#: What onnxruntime says instead of raising MemoryError.
+_OUT_OF_MEMORY = ("bad_alloc", "bad allocation", "Failed to allocate memory")
 
 
 def run_model(job: Job) -> dict[str, Any]:
@@ -26,7 +30,7 @@ def run_model(job: Job) -> dict[str, Any]:
             str(job.folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:
-        raise UnsupportedModel(f"{name}: onnxruntime refuses it: {str(error)[:400]}") from error
+        raise _translate(error, f"{name}: onnxruntime refuses it") from error
     feeds = {
         key: np.load(job.folder / f"in.{index}.npy", allow_pickle=False)
         for index, key in enumerate(job.args["inputs"])
@@ -35,11 +39,25 @@ def run_model(job: Job) -> dict[str, Any]:
     try:
         outputs = session.run(job.args["outputs"], feeds)
     except Exception as error:
-        raise UnsupportedModel(f"{name}: onnxruntime failed: {str(error)[:400]}") from error
+        raise _translate(error, f"{name}: onnxruntime failed") from error
+    left = MAX_TENSOR_BYTES
     for index, array in enumerate(outputs):
-        if not isinstance(array, np.ndarray) or array.dtype.hasobject:
+        where = f"{name}: output {job.args['outputs'][index]!r}"
+        if not isinstance(array, np.ndarray) or dtype_name(array) is None:
+            raise UnsupportedModel(f"{where} is not a tensor of numbers")
+        left -= array.nbytes
+        if left < 0 or array.ndim > MAX_RANK:
             raise UnsupportedModel(
-                f"{name}: output {job.args['outputs'][index]!r} is not a tensor of numbers"
+                f"{where}: {array.dtype}{list(array.shape)}; expected at most rank {MAX_RANK} and "
+                f"{MAX_TENSOR_BYTES} bytes for all outputs together"
             )
         np.save(job.folder / f"out.{index}.npy", array)
     return {"version": ort.__version__}
+
+
+def _translate(error: Exception, what: str) -> Exception:
+    """onnxruntime's error as ours: it ran out of memory, or it does not take the model."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):
+        return MemoryError(what)
+    return UnsupportedModel(f"{what}: {printable(text)}")

@@ -206,6 +206,8 @@ class Statement:
             else fields.hexadecimal("nonce", longest=MAX_NONCE_BYTES),
         )
         fields.done()
+        if result.nonce == b"":
+            raise FieldError(f"{path}.nonce", "null or at least one byte", "an empty one")
         for role, tensors in (("inputs", result.inputs), ("outputs", result.outputs)):
             names = [tensor.name for tensor in tensors]
             if len(set(names)) != len(names):

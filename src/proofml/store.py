@@ -116,15 +116,14 @@ class Store:
 
     def ingest(self, path: Path, *, digest: str | None = None) -> Artifact:
         """Move a file into the cache (same file system: a rename, no copy). Hashes it once."""
-        size = path.stat().st_size
-        digest = digest or file_sha256(path)
-        target = self.object_path(digest)
-        self._make(f"objects/{digest[:2]}")
-        path.chmod(stat.S_IRUSR | stat.S_IWUSR)
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
         try:
-            path.replace(target)
+            size = path.stat().st_size
+            digest = digest or file_sha256(path)
+            self._make(f"objects/{digest[:2]}")
+            path.chmod(stat.S_IRUSR | stat.S_IWUSR)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            path.replace(self.object_path(digest))
         except OSError as error:
             raise BackendFailed(f"cache {self.root}: {path.name}: {error.strerror}") from error
         return Artifact(digest, size)
@@ -165,16 +164,14 @@ class Store:
         body = dumps(
             {"label": label, "artifacts": {name: a.to_json() for name, a in artifacts.items()}}
         )
-        folder = self._make("recipes")
-        handle, name = tempfile.mkstemp(prefix=".", dir=folder)
+        self._make("recipes")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with self.scratch() as folder, (folder / digest).open("wb") as file:
                 file.write(body)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(name).replace(self._recipe_path(digest))
+                (folder / digest).replace(self._recipe_path(digest))
         except OSError as error:
-            Path(name).unlink(missing_ok=True)
             raise BackendFailed(f"cache {self.root}: {error.strerror}; free some room") from error
         return {name: self.object_path(a.sha256) for name, a in artifacts.items()}
 

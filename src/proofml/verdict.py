@@ -17,6 +17,7 @@ from proofml.errors import (
 )
 from proofml.guarantee import Guarantee
 from proofml.statement import Statement
+from proofml.tensors import Array
 
 
 class Status(StrEnum):
@@ -39,8 +40,8 @@ class Verdict:
         reasons: why it is not accepted; empty where it is.
         error: the failed check where the proof is invalid.
         signers: keys whose signatures verified.
-        allowed: assumptions that the policy accepts, for the reader.
         notes: the prover's own words, shown and not believed.
+        tensors: the public tensors by role (`input.0`, `output.0`); None where it is invalid.
     """
 
     status: Status
@@ -52,6 +53,20 @@ class Verdict:
     error: VerificationError | None = None
     signers: tuple[str, ...] = ()
     notes: Mapping[str, str] | None = None
+    tensors: Mapping[str, Array] | None = None
+
+    def output(self, name: str) -> Array:
+        """A public output by name, of an accepted verdict.
+
+        Raises:
+            VerificationError, PolicyRefused: it is not accepted.
+            KeyError: there is no such output, or it is not public.
+        """
+        self.require()
+        assert self.statement is not None  # an accepted verdict has both
+        assert self.tensors is not None
+        roles = {claim.name: f"output.{i}" for i, claim in enumerate(self.statement.outputs)}
+        return self.tensors[roles[name]]
 
     def __bool__(self) -> bool:
         return self.status is Status.ACCEPTED

@@ -60,15 +60,16 @@ class Settings:
     Attributes:
         data: the canonical bytes; `digest` is their SHA-256.
         run_args: as EZKL spells them.
-        shapes: of the instances: visible inputs, then visible outputs.
         input_scales, output_scales, input_types: as the file claims; believed only when the
             file was derived again or pinned.
+        instance_shapes: of the public inputs, then of the public outputs; likewise.
     """
 
     data: bytes
     run_args: Mapping[str, Any]
     input_scales: tuple[int, ...]
     output_scales: tuple[int, ...]
+    instance_shapes: tuple[tuple[int, ...], ...]
     input_types: tuple[str, ...]
 
     @property
@@ -116,6 +117,7 @@ class Settings:
             run_args=arguments,
             input_scales=fields.items("model_input_scales", _scale),
             output_scales=fields.items("model_output_scales", _scale),
+            instance_shapes=fields.items("model_instance_shapes", _shape),
             input_types=fields.items("input_types", _type),
         )
 
@@ -182,6 +184,12 @@ def _scale(value: object, path: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 60:
         raise FieldError(path, "a scale from 0 to 60", value)
     return value
+
+
+def _shape(value: object, path: str) -> tuple[int, ...]:
+    if not isinstance(value, list) or any(type(dim) is not int for dim in value):
+        raise FieldError(path, "a list of dimensions", value)
+    return tuple(value)
 
 
 def _type(value: object, path: str) -> str:

@@ -55,6 +55,7 @@ from proofml.zkml.ezkl.policy import EzklPolicy, Pin
 from proofml.zkml.ezkl.record import Record
 from proofml.zkml.ezkl.settings import MAX_SETTINGS_BYTES, Settings
 from proofml.zkml.ezkl.srs import CEREMONY, Srs, find, srs_size
+from proofml.zkml.ezkl.wrap import WORDS
 
 #: Discrete logarithms in BN254's groups after the improvements to the number field sieve
 #: (Kim and Barbulescu 2016; Menezes, Sarkar and Singh, ePrint 2016/1102): near 100 bits.
@@ -105,6 +106,7 @@ def verify(trial: Trial) -> Guarantee:
     if pin is None:
         _derive(trial, record, settings, srs, vk)
     else:
+        _check_pinned_shapes(trial, settings)
         for number in ("ezkl.12", "ezkl.13"):
             checks.passed(number, "pinned by the policy")
     checks.equal("ezkl.14", "verifying key", expected=record.verifying_key, got=sha256(vk))
@@ -263,6 +265,24 @@ def _check_commitments(trial: Trial, settings: Settings) -> None:
                 got=claim.commitment.value,
             )
             checks.open_commitments.discard(f"{role}.{index}")
+
+
+def _check_pinned_shapes(trial: Trial, settings: Settings) -> None:
+    """Part of (12): without a model, the shapes of visible tensors are those of the pinned file."""
+    statement = trial.proof.statement
+    words = [(1, WORDS)]
+    inputs = [claim.shape for claim in statement.inputs if claim.sha256 is not None]
+    outputs = [claim.shape for claim in statement.outputs if claim.sha256 is not None]
+    if visibility_of(statement.inputs) is Visibility.PUBLIC:
+        inputs += words
+    elif visibility_of(statement.outputs) is Visibility.PUBLIC:
+        outputs += words
+    trial.checks.equal(
+        "ezkl.12",
+        "shapes of the visible tensors, the Statement's words among them",
+        expected=settings.instance_shapes,
+        got=(*inputs, *outputs),
+    )
 
 
 def _derive(trial: Trial, record: Record, settings: Settings, srs: Srs, vk: bytes) -> None:

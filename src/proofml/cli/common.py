@@ -22,7 +22,7 @@ from proofml.canonical import JSON
 from proofml.errors import EXIT_FAILED, EXIT_USAGE, ProofmlError, UsageError
 from proofml.model import Model
 from proofml.tensors import MAX_TENSOR_BYTES, Array, dtype_name
-from proofml.worker.limits import Progress, silent
+from proofml.worker.limits import Limits, Progress, silent
 
 EXIT_INTERRUPTED = 130
 MAX_INPUT_BYTES = 1 << 30
@@ -32,6 +32,18 @@ force_option = click.option("--force", is_flag=True, help="Overwrite existing fi
 progress_option = click.option(
     "--no-progress", is_flag=True, help="Print no progress on standard error."
 )
+
+memory_option = click.option(
+    "--memory-limit", type=click.IntRange(64), metavar="MIB", help="Memory of a worker."
+)
+time_option = click.option(
+    "--time-limit", type=click.FloatRange(0.1), metavar="SECONDS", help="Time of a worker."
+)
+
+
+def limits(memory: int | None, seconds: float | None) -> Limits:
+    """What the two options above allow a worker."""
+    return Limits(None if memory is None else memory << 20, seconds)
 
 
 def run_guarded(command: click.Command, args: Sequence[str] | None) -> int:
@@ -164,6 +176,26 @@ def read_tensors(source: str, model: Model | None, *, role: str = "input") -> di
         if dtype_name(tensor) is None:
             raise UsageError(f"{source}: {name!r} has dtype {tensor.dtype}, expected numbers")
     return tensors
+
+
+def read_samples(source: str, model: Model) -> list[dict[str, Array]]:
+    """Calibration inputs: one set of inputs, or as many as fit along the first axis.
+
+    Raises:
+        UsageError: as `read_tensors`, or the tensors are of no common multiple of the declared
+            first dimension.
+    """
+    tensors = read_tensors(source, model)
+    counts = set()
+    for spec in model.inputs:
+        array = tensors.get(spec.name)
+        if array is None or not spec.shape or not array.ndim or spec.shape[0] in (None, 0):
+            return [tensors]
+        counts.add(array.shape[0] / int(spec.shape[0] or 1))
+    if len(counts) != 1 or not (count := counts.pop()).is_integer() or count < 1:
+        raise UsageError(f"{source}: expected the same whole number of samples of every input")
+    parts = {name: np.split(array, int(count)) for name, array in tensors.items()}
+    return [{name: parts[name][i] for name in parts} for i in range(int(count))]
 
 
 def _read_bytes(source: str) -> bytes:

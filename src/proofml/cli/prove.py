@@ -9,13 +9,17 @@ import click
 from proofml.cli.common import (
     force_option,
     json_option,
+    limits,
+    memory_option,
     parse_nonce,
     parse_pairs,
     print_json,
     progress_bar,
     progress_option,
+    read_samples,
     read_tensors,
     shell,
+    time_option,
 )
 
 
@@ -49,15 +53,15 @@ from proofml.cli.common import (
     "--calibration",
     type=click.Path(),
     multiple=True,
-    help="Inputs to tune the backend on, as INPUT; the input itself if left out.",
+    help="Inputs to tune the backend on, one or many along the first axis; INPUT if left out.",
 )
 @click.option("--set", "options", multiple=True, metavar="KEY=VALUE", help="Backend's option.")
 @click.option(
     "--sign", type=click.Path(path_type=Path), multiple=True, help="Ed25519 key to sign with."
 )
 @click.option("--passphrase-file", type=click.Path(path_type=Path), help="Passphrase of the key.")
-@click.option("--memory-limit", type=int, metavar="MIB", help="Memory of a worker.")
-@click.option("--time-limit", type=float, metavar="SECONDS", help="Time of a worker.")
+@memory_option
+@time_option
 @force_option
 @json_option
 @progress_option
@@ -95,7 +99,6 @@ def command(
     from proofml.policy import DEFAULT_ASSUMPTIONS
     from proofml.statement import Visibility
     from proofml.store import Store
-    from proofml.worker.limits import Limits
 
     target = output or Path((model if input == "-" else Path(input)).stem + ".pml")
     if target.exists() and not force:
@@ -111,7 +114,7 @@ def command(
         parameters=parameters,
         nonce=parse_nonce(nonce),
         max_error=max_error,
-        calibration=[read_tensors(path, loaded) for path in calibration],
+        calibration=[one for path in calibration for one in read_samples(path, loaded)],
         options=parse_pairs(options, "--set"),
     )
     keys = [load_key(path, passphrase_file) for path in sign]
@@ -123,11 +126,7 @@ def command(
             integrity=kinds,
             request=request,
             signers=keys,
-            context=Context(
-                Store.default(),
-                progress,
-                Limits(None if memory_limit is None else memory_limit << 20, time_limit),
-            ),
+            context=Context(Store.default(), progress, limits(memory_limit, time_limit)),
         )
     proof.write(target, force=force)
     words: list[str | Path] = ["proofml", "verify", target, "--model", model]

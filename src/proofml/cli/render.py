@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from proofml.backend import get_backend
 from proofml.checks import Result
-from proofml.errors import ProofmlError
+from proofml.errors import ProofmlError, printable
 from proofml.guarantee import CORE_ASSUMPTIONS
 from proofml.statement import Statement, TensorClaim
 from proofml.tensors import Array
@@ -25,10 +24,10 @@ _COLOURS = {
     Status.INVALID: "bold red",
 }
 _MARKS = {
-    Result.PASSED: "[green]pass[/]",
-    Result.FAILED: "[red]FAIL[/]",
+    Result.PASSED: "[green]pass   [/]",
+    Result.FAILED: "[red]FAIL   [/]",
     Result.ASSUMED: "[yellow]assumed[/]",
-    Result.SKIPPED: "[dim]n/a[/]",
+    Result.SKIPPED: "[dim]n/a    [/]",
 }
 
 
@@ -90,22 +89,16 @@ def print_verdict(verdict: Verdict, proof: Path) -> None:
         out.print(f"  [{colour}]because[/] {escape(reason)}")
     if verdict.statement is not None:
         out.print("\n[bold]claimed[/]")
-        print_statement(out, verdict.statement)
+        print_statement(out, verdict.statement, verdict.tensors)
     if verdict.guarantee is not None:
         _print_guarantee(out, verdict)
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 2))
-    for column in range(3):
-        table.add_column(no_wrap=column < 2)
-    table.add_column(overflow="fold")
-    for check in verdict.checks:
-        table.add_row(
-            check.number,
-            _MARKS[check.result],
-            check.title.split(":")[0],
-            f"[dim]{escape(check.detail)}[/]",
-        )
     out.print("\n[bold]checked[/]")
-    Console(highlight=False).print(table)
+    for check in verdict.checks:
+        title = check.title.split(":")[0]
+        out.print(
+            f"  {check.number:<10} {_MARKS[check.result]}  {title:<18} "
+            f"[dim]{escape(printable(check.detail))}[/]".rstrip()
+        )
 
 
 def _print_guarantee(out: Console, verdict: Verdict) -> None:
@@ -123,6 +116,6 @@ def _print_guarantee(out: Console, verdict: Verdict) -> None:
     out.print(f"  finality     {guarantee.finality.value}")
     out.print("\n[bold]still assumed[/]")
     for name in sorted(guarantee.assumptions):
-        out.print(f"  {name:<24} [dim]{escape(meaning_of(name, verdict.backend))}[/]")
+        out.print(f"  {name:<28} [dim]{escape(meaning_of(name, verdict.backend))}[/]")
     if not guarantee.assumptions:
         out.print("  nothing more than the checks below rest on")

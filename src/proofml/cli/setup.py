@@ -8,11 +8,14 @@ import click
 
 from proofml.cli.common import (
     json_option,
+    limits,
+    memory_option,
     parse_pairs,
     print_json,
     progress_bar,
     progress_option,
-    read_tensors,
+    read_samples,
+    time_option,
 )
 
 
@@ -28,6 +31,8 @@ from proofml.cli.common import (
 )
 @click.option("--parameters", type=click.Choice(["fixed", "hashed", "private"]), default="fixed")
 @click.option("--set", "options", multiple=True, metavar="KEY=VALUE", help="Backend's option.")
+@memory_option
+@time_option
 @json_option
 @progress_option
 def command(
@@ -38,6 +43,8 @@ def command(
     output_visibility: str,
     parameters: str,
     options: tuple[str, ...],
+    memory_limit: int | None,
+    time_limit: float | None,
     as_json: bool,
     no_progress: bool,
 ) -> None:
@@ -53,12 +60,13 @@ def command(
         input_visibility=Visibility(input_visibility),
         output_visibility=Visibility(output_visibility),
         parameters=parameters,
-        calibration=[read_tensors(path, loaded) for path in calibration],
+        calibration=[one for path in calibration for one in read_samples(path, loaded)],
         options=parse_pairs(options, "--set"),
     )
     chosen = route(loaded, request, name=backend)
     with progress_bar(no_progress) as progress:
-        found = chosen.setup(loaded, request, Context(Store.default(), progress))
+        context = Context(Store.default(), progress, limits(memory_limit, time_limit))
+        found = chosen.setup(loaded, request, context)
     rows = {
         name: {"path": str(path), "size": path.stat().st_size, "sha256": file_sha256(path)}
         for name, path in found.items()

@@ -8,11 +8,14 @@ import click
 
 from proofml.cli.common import (
     json_option,
+    limits,
+    memory_option,
     parse_nonce,
     print_json,
     progress_bar,
     progress_option,
     read_tensors,
+    time_option,
 )
 
 
@@ -25,6 +28,8 @@ from proofml.cli.common import (
 @click.option("--nonce", help="The challenge you gave, hexadecimal.")
 @click.option("--policy", type=click.Path(path_type=Path), help="Policy file (TOML).")
 @click.option("--allow", multiple=True, metavar="ASSUMPTION", help="Accept an assumption by name.")
+@memory_option
+@time_option
 @json_option
 @progress_option
 def command(
@@ -36,6 +41,8 @@ def command(
     nonce: str | None,
     policy: Path | None,
     allow: tuple[str, ...],
+    memory_limit: int | None,
+    time_limit: float | None,
     as_json: bool,
     no_progress: bool,
 ) -> int:
@@ -62,7 +69,8 @@ def command(
         nonce=parse_nonce(nonce),
     )
     with progress_bar(no_progress) as progress:
-        verdict = verify(proof, expect, rules, context=Context(Store.default(), progress))
+        context = Context(Store.default(), progress, limits(memory_limit, time_limit))
+        verdict = verify(proof, expect, rules, context=context)
     if as_json:
         print_json({"proof": str(proof), "policy": rules.to_json(), **verdict.to_json()})
     else:

@@ -2,19 +2,20 @@
 
 A TensorProto can hold its data in `raw_data`, in one of six typed fields, or in an external
 file. The canonical form is always `raw_data` (or `string_data`), so that the way in which a
-producer stored a weight does not change the model's digest.
+producer stored a weight does not change the model's digest. What runtimes read differently is
+refused: two storages at once, typed values outside the element type, booleans other than 0 and 1.
 """
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
-import onnx
 from onnx import TensorProto
 
 from proofml.errors import UnsupportedModel
+from proofml.graph.external import MAX_MODEL_BYTES, Storage
+from proofml.graph.names import text
 
 #: Bits an element, by `TensorProto.DataType`; numbers beyond onnx 1.16 are written out.
 BITS: dict[int, int] = {
@@ -44,7 +45,9 @@ BITS: dict[int, int] = {
     25: 2,  # UINT2
     26: 2,  # INT2
 }
-FLOATING = frozenset({1, 10, 11, 16, 17, 18, 19, 20, 23, 24})
+#: Types in which models keep numbers that were learnt: floating point, and what it is quantised to.
+FLOATING = frozenset({1, 10, 11, 14, 15, 16, 17, 18, 19, 20, 23, 24})
+QUANTISED = frozenset({2, 3, 4, 5, 21, 22, 25, 26})
 
 #: DataType -> name in Statements, for types that have an exact `.npy` form.
 DTYPE_OF: dict[int, str] = {
@@ -62,16 +65,35 @@ DTYPE_OF: dict[int, str] = {
     TensorProto.UINT64: "uint64",
 }
 
-MAX_MODEL_BYTES = (1 << 31) - 1  # the limit of a protobuf message
-_WIDE = {
-    TensorProto.FLOAT: ("float_data", "<f4"),
-    TensorProto.COMPLEX64: ("float_data", "<f4"),
-    TensorProto.INT64: ("int64_data", "<i8"),
-    TensorProto.DOUBLE: ("double_data", "<f8"),
-    TensorProto.COMPLEX128: ("double_data", "<f8"),
-    TensorProto.UINT32: ("uint64_data", "<u4"),
-    TensorProto.UINT64: ("uint64_data", "<u8"),
+MAX_DIMS = 64
+#: Element types whose typed field holds their own little-endian bytes, with the field's name.
+_PACKED: dict[int, str] = {
+    TensorProto.FLOAT: "float_data",
+    TensorProto.COMPLEX64: "float_data",
+    TensorProto.DOUBLE: "double_data",
+    TensorProto.COMPLEX128: "double_data",
 }
+#: Element types in an integer field: the field, the bytes stored for each entry, their range.
+_INTEGER: dict[int, tuple[str, str]] = {
+    TensorProto.INT64: ("int64_data", "<i8"),
+    TensorProto.UINT64: ("uint64_data", "<u8"),
+    TensorProto.UINT32: ("uint64_data", "<u4"),
+    TensorProto.INT32: ("int32_data", "<i4"),
+    TensorProto.INT16: ("int32_data", "<i2"),
+    TensorProto.INT8: ("int32_data", "|i1"),
+    TensorProto.UINT16: ("int32_data", "<u2"),
+    TensorProto.FLOAT16: ("int32_data", "<u2"),
+    TensorProto.BFLOAT16: ("int32_data", "<u2"),
+}
+_STORAGES = (
+    "raw_data",
+    "float_data",
+    "int32_data",
+    "string_data",
+    "int64_data",
+    "double_data",
+    "uint64_data",
+)
 
 
 def type_name(data_type: int) -> str:
@@ -81,14 +103,19 @@ def type_name(data_type: int) -> str:
         return f"type {data_type}"
 
 
+def elements(tensor: TensorProto, where: str) -> int:
+    """Product of the dims, each of which must be a possible one."""
+    if len(tensor.dims) > MAX_DIMS or any(dim < 0 for dim in tensor.dims):
+        raise UnsupportedModel(f"{where}: impossible dims {list(tensor.dims)[:8]}")
+    return math.prod(tensor.dims)
+
+
 def expected_bytes(tensor: TensorProto, where: str) -> int:
     """Bytes that the tensor's dims and type demand; bounded before anything is allocated."""
     bits = BITS.get(tensor.data_type)
     if bits is None:
         raise UnsupportedModel(f"{where}: unknown element type {tensor.data_type}")
-    if any(dim < 0 for dim in tensor.dims) or len(tensor.dims) > 64:
-        raise UnsupportedModel(f"{where}: impossible dims {list(tensor.dims)[:8]}")
-    size = (math.prod(tensor.dims) * bits + 7) // 8
+    size = (elements(tensor, where) * bits + 7) // 8
     if size > MAX_MODEL_BYTES:
         raise UnsupportedModel(
             f"{where}: dims {list(tensor.dims)[:8]} claim {size} bytes, at most {MAX_MODEL_BYTES}"
@@ -96,81 +123,98 @@ def expected_bytes(tensor: TensorProto, where: str) -> int:
     return size
 
 
-def raw_bytes(tensor: TensorProto, where: str, folder: Path | None) -> bytes:
+def raw_bytes(tensor: TensorProto, where: str, storage: Storage) -> bytes:
     """The tensor's data as raw little-endian bytes, exactly as long as dims and type demand.
 
     Raises:
-        UnsupportedModel: data missing, too short or too long, or external data out of bounds.
+        UnsupportedModel: data missing, too short, too long or ambiguous, or external data out
+            of bounds.
     """
     size = expected_bytes(tensor, where)
+    storage.charge(size, where)
+    used = [field for field in _STORAGES if len(getattr(tensor, field))]
     if tensor.data_location == TensorProto.EXTERNAL:
-        data = _external(tensor, where, folder, size)
-    elif tensor.HasField("raw_data"):
+        if used:
+            raise UnsupportedModel(f"{where}: data in {used[0]} and in an external file")
+        data = storage.external(
+            {text(e.key, where): text(e.value, where) for e in tensor.external_data}, size, where
+        )
+    elif not used:
+        data = b""
+    elif len(used) > 1:
+        raise UnsupportedModel(f"{where}: data in {used[0]} and in {used[1]}")
+    elif used[0] == "raw_data":
         data = tensor.raw_data
-    elif tensor.data_type in _WIDE:
-        field, dtype = _WIDE[tensor.data_type]
-        data = np.asarray(getattr(tensor, field)).astype(dtype).tobytes()
     else:
-        narrow = np.asarray(tensor.int32_data, dtype="<i4")
-        width = max(1, BITS[tensor.data_type] // 8)
-        data = narrow.astype(f"<i{width}").tobytes()
+        data = _typed(tensor, used[0], where)
     if len(data) != size:
         raise UnsupportedModel(
-            f"{where}: {type_name(tensor.data_type)}{list(tensor.dims)} needs {size} bytes of "
-            f"data, the file holds {len(data)}"
+            f"{where}: {type_name(tensor.data_type)}{list(tensor.dims)[:8]} needs {size} bytes "
+            f"of data, the file holds {len(data)}"
         )
-    return data
+    if tensor.data_type == TensorProto.BOOL and np.frombuffer(data, np.uint8).max(initial=0) > 1:
+        raise UnsupportedModel(f"{where}: a boolean that is neither 0 nor 1")
+    return _without_padding(data, math.prod(tensor.dims) * BITS[tensor.data_type] % 8)
 
 
-def _external(tensor: TensorProto, where: str, folder: Path | None, size: int) -> bytes:
-    """External data of one tensor: a plain file inside the model's own folder, or an error."""
-    entries = {entry.key: entry.value for entry in tensor.external_data}
-    location = entries.get("location", "")
-    if folder is None:
-        raise UnsupportedModel(
-            f"{where}: its data is in the file {location!r}; load the model from its path"
-        )
-    try:
-        offset = int(entries.get("offset", "0"))
-        length = int(entries.get("length", str(size)))
-    except ValueError as error:
-        raise UnsupportedModel(f"{where}: external data: {error}") from error
-    root = folder.resolve()
-    try:
-        path = (root / location).resolve()
-        inside = path.is_relative_to(root) and path.is_file()
-    except (OSError, ValueError, RuntimeError):
-        inside = False
-    if not location or not inside:
-        raise UnsupportedModel(
-            f"{where}: external data {location!r} is not a file inside the model's folder; a "
-            "model may read only from beside itself"
-        )
-    if offset < 0 or length != size:
-        raise UnsupportedModel(
-            f"{where}: external data: expected {size} bytes, the entry says {length} at {offset}"
-        )
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(size)
-    except (OSError, OverflowError) as error:
-        raise UnsupportedModel(f"{where}: external data {location!r}: {error}") from error
+def _typed(tensor: TensorProto, field: str, where: str) -> bytes:
+    kind = type_name(tensor.data_type)
+    # What is missing here (booleans, 8 bits and less) has one unsigned byte an entry.
+    expected, dtype = _INTEGER.get(tensor.data_type, ("int32_data", "|u1"))
+    expected = _PACKED.get(tensor.data_type, expected)
+    if field != expected:
+        raise UnsupportedModel(f"{where}: {kind} data in {field}; expected {expected}")
+    if tensor.data_type in _PACKED:
+        return _packed(tensor, field)
+    values = np.asarray(getattr(tensor, field))
+    limits = np.iinfo(np.dtype(dtype))
+    if int(values.min()) < limits.min or int(values.max()) > limits.max:
+        raise UnsupportedModel(f"{where}: {field} holds numbers outside {kind}")
+    return values.astype(dtype).tobytes()
 
 
-def canonical_tensor(tensor: TensorProto, where: str, folder: Path | None) -> TensorProto:
-    """The same tensor with nothing but name, dims, type and raw data."""
-    result = onnx.TensorProto()
-    result.dims.extend(tensor.dims)
-    result.data_type = tensor.data_type
-    if tensor.HasField("name"):
-        result.name = tensor.name
+def _packed(tensor: TensorProto, field: str) -> bytes:
+    """The bytes of a packed floating-point field, bit for bit.
+
+    Through protobuf's own encoding, whose tail they are: Python's floats would turn a signalling
+    NaN into a quiet one.
+    """
+    bare = TensorProto()
+    bare.CopyFrom(tensor)
+    bare.DiscardUnknownFields()
+    for descriptor, _ in bare.ListFields():
+        if descriptor.name != field:
+            bare.ClearField(descriptor.name)
+    width = 4 if field == "float_data" else 8
+    data: bytes = bare.SerializeToString()
+    return data[-width * len(getattr(tensor, field)) :]
+
+
+def _without_padding(data: bytes, bits: int) -> bytes:
+    """Zero the bits behind the last element (`bits` of the last byte are its own; 0: all)."""
+    if not bits or data[-1] < 1 << bits:
+        return data
+    return data[:-1] + bytes([data[-1] & ((1 << bits) - 1)])
+
+
+def canonical_tensor(
+    tensor: TensorProto, result: TensorProto, where: str, storage: Storage, *, name: str = ""
+) -> None:
+    """Fill `result` (empty) with the same tensor: name, dims, type and raw data, nothing else."""
     if tensor.HasField("segment"):
         raise UnsupportedModel(f"{where}: a segmented tensor is not supported")
     if tensor.data_type == TensorProto.STRING:
-        if len(tensor.string_data) != math.prod(tensor.dims):
-            raise UnsupportedModel(f"{where}: {len(tensor.string_data)} strings do not fill dims")
+        if tensor.data_location == TensorProto.EXTERNAL:
+            raise UnsupportedModel(f"{where}: strings in an external file are not supported")
+        if len(tensor.string_data) != elements(tensor, where):
+            raise UnsupportedModel(
+                f"{where}: expected {math.prod(tensor.dims)} strings, got {len(tensor.string_data)}"
+            )
+        storage.charge(sum(map(len, tensor.string_data)), where)
         result.string_data.extend(tensor.string_data)
     else:
-        result.raw_data = raw_bytes(tensor, where, folder)
-    return result
+        result.raw_data = raw_bytes(tensor, where, storage)
+    result.dims.extend(tensor.dims)
+    result.data_type = tensor.data_type
+    if name:
+        result.name = name

@@ -32,6 +32,7 @@ class ReexecBackend:
     }
     assumptions: Mapping[str, str] = {
         "nonce:unauthenticated": "a nonce in an unsigned re-execution can be set by anybody",
+        "runtime:other-version": "the onnxruntime that is named is not the one that ran here",
     }
     hides: frozenset[str] = frozenset()
     cost = 0

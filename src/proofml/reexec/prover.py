@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from proofml.backend import Context, Evidence, Request
-from proofml.runtime import SETTINGS, run_model, runtime_version
+from proofml.runtime import RUN_LIMITS, SETTINGS, run_model, runtime_version
 from proofml.statement import Computation, Statement, TensorClaim, Visibility
 from proofml.tensors import Array, dtype_name, tensor_digest
 
@@ -25,7 +25,13 @@ def prove(
     model: Model, inputs: Mapping[str, Array], request: Request, context: Context
 ) -> Evidence:
     """Run the model and state its outputs; the evidence is the tensors themselves."""
-    outputs = run_model(model, inputs, context.store, progress=context.progress)
+    outputs = run_model(
+        model,
+        inputs,
+        context.store,
+        limits=context.limits.or_else(RUN_LIMITS),
+        progress=context.progress,
+    )
     detail = {"version": runtime_version(), **SETTINGS}
     statement = Statement(
         model=model.claim,

@@ -38,13 +38,19 @@ def _die_with_host() -> None:
 
 def _limit(limits: dict[str, Any]) -> None:
     if limits.get("memory"):
-        size = int(limits["memory"]) + _ADDRESS_SLACK
-        resource.setrlimit(resource.RLIMIT_AS, (size, size))
+        _lower(resource.RLIMIT_AS, int(limits["memory"]) + _ADDRESS_SLACK)
     if limits.get("file_bytes"):
-        size = int(limits["file_bytes"])
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write then fails with EFBIG
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _lower(resource.RLIMIT_FSIZE, int(limits["file_bytes"]))
+    _lower(resource.RLIMIT_CORE, 0)
+
+
+def _lower(kind: int, size: int) -> None:
+    """Set a limit, or keep the one that already holds where it is tighter."""
+    _, hard = resource.getrlimit(kind)
+    if hard != resource.RLIM_INFINITY:
+        size = min(size, hard)
+    resource.setrlimit(kind, (size, size))
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,8 @@ class _State:
     value: Any = None
     done: bool = False
     error: Mapping[str, Any] | None = None
-    buffer: bytes = b""
-    peak: int = 0
+    buffer: bytearray = field(default_factory=bytearray)
+    rss: int | None = None
 
 
 def _resident(pid: int) -> int | None:
@@ -86,7 +86,7 @@ def run(
     limits = limits or Limits()
     reader, writer = os.pipe()
     log_path = folder / "worker.log"
-    interpreter = os.environ.get(INTERPRETER_PREFIX + backend.upper()) or sys.executable
+    interpreter = os.environ.get(_interpreter_variable(backend)) or sys.executable
     environment = dict(os.environ, MALLOC_ARENA_MAX="4", PYTHONUNBUFFERED="1")
     if threads is not None:
         environment.update(RAYON_NUM_THREADS=str(threads), OMP_NUM_THREADS=str(threads))
@@ -115,9 +115,9 @@ def run(
         raise WorkerFailed(
             "exit", f"{stage}: cannot start a worker ({interpreter}): {error}", stage=stage
         ) from error
-    os.close(writer)
     state = _State(stage)
     try:
+        os.close(writer)
         assert child.stdin is not None
         try:
             child.stdin.write(json.dumps(request).encode("utf-8") + b"\n")
@@ -125,42 +125,49 @@ def run(
         except BrokenPipeError:
             pass  # it died at once; its exit status tells below
         _watch(child, reader, state, limits, progress)
-        code = child.wait()
     finally:
         os.close(reader)
-        if child.poll() is None:
-            _kill(child)
-    return _outcome(state, code, _tail(log_path))
+        _end(child)
+    return _outcome(state, child.returncode, _tail(log_path))
+
+
+def _interpreter_variable(backend: str) -> str:
+    return INTERPRETER_PREFIX + backend.upper().replace("-", "_")
 
 
 def _watch(
     child: subprocess.Popen[bytes], reader: int, state: _State, limits: Limits, progress: Progress
 ) -> None:
-    """Read events until the channel closes; enforce memory and time."""
+    """Read events until the worker has ended; enforce memory and time.
+
+    Its end counts, not the channel's: a helper that outlives it would keep the channel open.
+    """
     end = None if limits.seconds is None else time.monotonic() + limits.seconds
+    closed = False
     progress(state.stage, None, None)
     with selectors.DefaultSelector() as selector:
         selector.register(reader, selectors.EVENT_READ)
         while True:
-            if selector.select(_POLL_SECONDS):
-                chunk = os.read(reader, 1 << 16)
-                if not chunk:
-                    return
-                _take(state, chunk)
-            rss = _resident(child.pid)
-            if rss is not None:
-                state.peak = max(state.peak, rss)
-            progress(state.stage, state.fraction, rss)
-            if limits.memory is not None and rss is not None and rss > limits.memory:
-                _kill(child)
+            ended = _has_ended(child)  # asked first: what it sent before its end is read below
+            ready = selector.select(0 if ended else 0.002 if closed else _POLL_SECONDS)
+            chunk = os.read(reader, 1 << 16) if ready else b""
+            if chunk:
+                _take(state, chunk, progress)
+            elif ready:
+                closed = True
+                selector.unregister(reader)
+            if ended and not chunk:
+                return
+            state.rss = _resident(child.pid)
+            progress(state.stage, state.fraction, state.rss)
+            if limits.memory is not None and state.rss is not None and state.rss > limits.memory:
                 raise WorkerFailed(
                     "memory",
                     f"{state.stage}: needs more memory than allowed; expected at most "
-                    f"{limits.memory >> 20} MiB, got {rss >> 20} MiB; raise --memory-limit",
+                    f"{limits.memory >> 20} MiB, got {state.rss >> 20} MiB; raise --memory-limit",
                     stage=state.stage,
                 )
             if end is not None and time.monotonic() > end:
-                _kill(child)
                 raise WorkerFailed(
                     "timeout",
                     f"{state.stage}: expected an end within {limits.seconds:g} s, it still ran; "
@@ -169,23 +176,41 @@ def _watch(
                 )
 
 
-def _take(state: _State, chunk: bytes) -> None:
+def _take(state: _State, chunk: bytes, progress: Progress) -> None:
+    """Add what the worker sent; every stage that it names is reported, however short."""
     state.buffer += chunk
     if len(state.buffer) > MAX_EVENT_BYTES:
         raise WorkerFailed("exit", f"{state.stage}: the worker sent too much", stage=state.stage)
-    *lines, state.buffer = state.buffer.split(b"\n")
+    if b"\n" not in chunk:
+        return
+    *lines, rest = state.buffer.split(b"\n")
+    state.buffer = rest
     for line in lines:
-        message = json.loads(line)
-        if message["event"] == "progress":
-            state.stage, state.fraction = message["stage"], message["fraction"]
-        elif message["event"] == "result":
-            state.value, state.done = message["value"], True
-        else:
-            state.error = message
+        try:
+            message = json.loads(line)
+            if message["event"] == "progress":
+                state.stage, state.fraction = message["stage"], message["fraction"]
+            elif message["event"] == "result":
+                state.value, state.done = message["value"], True
+            else:
+                state.error = {"type": message["type"], "message": message["message"], **message}
+        except (ValueError, KeyError, TypeError) as error:
+            raise WorkerFailed(
+                "exit", f"{state.stage}: the worker sent no event: {error!r}", stage=state.stage
+            ) from error
+        progress(state.stage, state.fraction, state.rss)
 
 
-def _kill(child: subprocess.Popen[bytes]) -> None:
-    """End the whole process group: workers may have started helpers."""
+def _has_ended(child: subprocess.Popen[bytes]) -> bool:
+    """Whether the worker has ended; it is not reaped yet, so its number cannot be another's."""
+    try:
+        return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True  # the host ignores SIGCHLD: the system has reaped it
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Kill the whole process group, helpers too, and reap the worker."""
     try:
         os.killpg(child.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
@@ -224,7 +249,7 @@ def _outcome(state: _State, code: int, tail: str) -> Any:
             raise WorkerFailed("panic", f"{stage}: panicked: {message}", stage=stage)
         raise WorkerFailed("exception", f"{stage}: {message}", stage=stage)
     if code < 0:
-        name = signal.Signals(-code).name
+        name = next((s.name for s in signal.Signals if s == -code), f"signal {-code}")
         if "memory allocation of" in tail:
             raise WorkerFailed("memory", f"{stage}: out of memory", stage=stage, last_words=tail)
         hint = "; out of memory or killed by somebody" if -code == signal.SIGKILL else ""

@@ -1,0 +1,62 @@
+# `make demo` and `make test` need a Python 3.11 to 3.13 with venv, make, and a package index.
+# Each sets itself up in a virtual environment of its own; run again, they only do what changed.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+DEMO := .demo
+PY := $(VENV)/bin/python
+JOBS ?= 2
+# scikit-learn and skl2onnx are small; torch is not, tests that need it run where it is installed.
+TEST_EXTRAS := -e '.[reexec,ezkl,test,dev]' 'pyright[nodejs]' scikit-learn skl2onnx
+DEMO_EXTRAS := -e '.[ezkl]'
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
+
+$(VENV)/.ready: pyproject.toml setup.py Makefile tools/environment.sh
+	@tools/environment.sh $(VENV) $(TEST_EXTRAS)
+
+$(DEMO)/venv/.ready: pyproject.toml setup.py Makefile tools/environment.sh
+	@mkdir -p $(DEMO)
+	@tools/environment.sh $(DEMO)/venv $(DEMO_EXTRAS)
+
+.PHONY: demo
+demo: $(DEMO)/venv/.ready ## prove one inference, verify it in a second process, see a refusal
+	@PATH="$(CURDIR)/$(DEMO)/venv/bin:$$PATH" PROOFML_CACHE="$(CURDIR)/$(DEMO)/cache" \
+	  examples/demo/run.sh $(DEMO)
+
+.PHONY: test
+test: lint ## lint, then every test but the slow ones
+	@echo "==> pytest"
+	@$(PY) -m pytest -n $(JOBS) -m "not slow"
+
+.PHONY: test-slow
+test-slow: $(VENV)/.ready ## the tests that prove for minutes
+	@echo "==> pytest, slow tests"
+	@$(PY) -m pytest -m slow
+
+.PHONY: lint
+lint: $(VENV)/.ready ## ruff, mypy, pyright, import-linter
+	@echo "==> ruff check"
+	@$(PY) -m ruff check .
+	@echo "==> ruff format"
+	@$(PY) -m ruff format --check .
+	@$(PY) tools/view.py >/dev/null
+	@echo "==> mypy"
+	@$(PY) -m mypy --strict -p proofml
+	@echo "==> pyright"
+	@$(PY) -m pyright --pythonpath $(PY)
+	@echo "==> lint-imports"
+	@PYTHONPATH=build/view $(VENV)/bin/lint-imports --no-logo
+
+.PHONY: docs
+docs: $(VENV)/.ready ## regenerate docs/cli.md and docs/checks.md
+	@$(PY) tools/gendocs.py
+
+.PHONY: clean
+clean: ## remove environments, caches and whatever was built
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
