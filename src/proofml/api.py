@@ -99,7 +99,8 @@ def verify(
     try:
         # A Proof object is read again from its bytes: its fields may have been set by anybody.
         if isinstance(proof, Proof):
-            parsed = replace(Proof.read(proof.to_bytes()), folder=proof.folder)
+            read = Proof.read(proof.to_bytes())
+            parsed = replace(read, folder=proof.folder, beside=proof.beside)
         else:
             parsed = Proof.read(proof)
         guarantee = _examine(Trial(parsed, expect, policy, checks, context))

@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import onnx
 
 from proofml.canonical import sha256
 from proofml.errors import BackendFailed, UnsupportedModel, UsageError
+from proofml.graph.cost import Shapes
 from proofml.graph.external import MAX_MODEL_BYTES
 from proofml.graph.walk import count_parameters, nodes, operator_name, strip_learnt
 from proofml.statement import ModelClaim
@@ -25,9 +26,6 @@ from proofml.worker import Limits, WorkerFailed, run
 
 #: Three copies of the largest model, and time to read it.
 CHECK_LIMITS = Limits(memory=8 << 30, seconds=120)
-
-#: Value -> (TensorProto.DataType, dims); None for a dim, or for all dims, where unknown.
-Shapes: TypeAlias = Mapping[str, tuple[int, tuple[int | None, ...] | None]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,16 +169,16 @@ class Proof:
             raise UsageError(f"{path}: exists; give another name or --force")
         for entry in self.entries:
             if entry.beside:
-                copy = partial(shutil.copyfile, self._beside_source(entry))
-                _place(path.with_name(entry.beside_name), copy)
+                source = self._beside_source(entry)
+                if source is None:
+                    raise UsageError(f"evidence {entry.name}: the proof was read without a folder")
+                _place(path.with_name(entry.beside_name), partial(shutil.copyfile, source))
         _place(path, lambda to: to.write_bytes(self.to_bytes()))
 
-    def _beside_source(self, entry: EvidenceEntry) -> Path:
-        if entry.name in self.beside:
-            return self.beside[entry.name]
-        if self.folder is None:
-            raise UsageError(f"evidence {entry.name} lies beside a proof that was read without it")
-        return self.folder / entry.beside_name
+    def _beside_source(self, entry: EvidenceEntry) -> Path | None:
+        """Where evidence beside the proof lies, before it is written or after."""
+        made = self.beside.get(entry.name)
+        return self.folder / entry.beside_name if made is None and self.folder else made
 
     # -- reading --------------------------------------------------------------------------
 
@@ -313,11 +313,11 @@ class Proof:
     def evidence_beside(self, name: str, *, check: str, most: int) -> Path:
         """The path of evidence beside the proof, its size and digest checked by streaming."""
         entry = next((e for e in self.entries if e.name == name and e.beside), None)
-        if entry is None or self.folder is None or entry.size > most:
+        path = None if entry is None else self._beside_source(entry)
+        if entry is None or path is None or entry.size > most:
             raise VerificationError(
                 check, "evidence beside the proof", expected=f"{name}, at most {most} bytes"
             )
-        path = self.folder / entry.beside_name
         hasher = hashlib.sha256()
         if not path.is_file():  # opening a pipe would wait for ever
             raise VerificationError(check, f"{path.name}: expected a file beside the proof")

@@ -12,7 +12,9 @@ import onnx
 import pytest
 
 from proofml.errors import BackendUnavailable, UsageError
-from proofml.export import Trees, _keep_output, export_sklearn, export_torch
+from proofml.export import export_sklearn, export_torch
+from proofml.export.arguments import Trees
+from proofml.export.onnx_file import keep_output
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -391,7 +393,7 @@ def test_pruning_keeps_what_the_output_needs() -> None:
         weights,
     )
     model = onnx.helper.make_model(graph)
-    _keep_output(model, "y")
+    keep_output(model, "y")
     assert [node.output[0] for node in model.graph.node] == ["y"]
     assert [item.name for item in model.graph.initializer] == ["w"]
     assert [item.name for item in model.graph.output] == ["y"]

@@ -40,9 +40,9 @@ def requirements() -> set[str]:
 
 
 def licence_of(data: PackageMetadata) -> str:
-    text = (data.get("License-Expression") or data.get("License") or "").strip()
-    if text:
-        return SPDX.get(text, text)
+    for key in ("License-Expression", "License"):
+        if key in data and data[key].strip():
+            return SPDX.get(data[key].strip(), data[key].strip())
     return ", ".join(c for c in data.get_all("Classifier") or [] if c.startswith("License")) or NONE
 
 

@@ -7,7 +7,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,7 +106,9 @@ def matches(shown: list[str], real: list[str]) -> bool:
 @pytest.mark.parametrize(
     "page", [p for p in PAGES if "```sh run" in p.read_text("utf-8")], ids=relative
 )
-def test_marked_blocks_run(page: Path, shell) -> None:  # type: ignore[no-untyped-def]
+def test_marked_blocks_run(
+    page: Path, shell: Callable[[str], subprocess.CompletedProcess[str]]
+) -> None:
     if page.name != "README.md":
         assert shell(PROVE).returncode == 0
     output: str | None = None

@@ -176,6 +176,8 @@ class Forger:
         """What the Statement says of every tensor: the truth, but for `values`."""
         tensors = {f"input.{i}": array for i, array in enumerate(self.inputs.values())}
         for index, spec in enumerate(self.model.outputs):
+            if f"output.{index}" in self.values:
+                continue
             elements = [bn254.decode(bytes.fromhex(e)) for e in found["outputs"][index]]
             shape = tuple(1 if dim is None else dim for dim in spec.shape or (len(elements),))
             scale = settings.output_scales[index]

@@ -16,6 +16,8 @@ from proofml.tensors import Array
 #: Order of the scalar field of BN254 (EIP-197).
 R = 0x30644E72E131A029B85045B68181585D2833E84879B9709143E1F593F0000001
 BYTES = 32
+#: EZKL's integers are i128.
+MAX_BITS = 127
 
 
 def encode(value: int) -> bytes:
@@ -41,7 +43,7 @@ def quantise(array: Array, scale: int) -> list[int]:
         scale: power of two; ignored (0) for integers and booleans.
 
     Raises:
-        ValueError: NaN or infinity.
+        ValueError: NaN, infinity, or a number that EZKL's integers cannot hold.
     """
     flat = np.asarray(array).reshape(-1)
     if flat.dtype.kind in "biu":
@@ -49,7 +51,10 @@ def quantise(array: Array, scale: int) -> list[int]:
     real = flat.astype(np.float64)  # exact for float16 and float32
     if not np.isfinite(real).all():
         raise ValueError("NaN or infinity has no fixed-point form")
-    scaled = np.abs(real) * 2.0**scale
+    with np.errstate(over="ignore"):
+        scaled = np.abs(real) * 2.0**scale
+    if not (scaled < 2.0**MAX_BITS).all():
+        raise ValueError(f"a magnitude of 2^{MAX_BITS} and more at scale {scale}")
     whole = np.floor(scaled)
     rounded = np.where(scaled - whole >= 0.5, whole + 1, whole)
     return [

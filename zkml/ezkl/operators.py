@@ -4,7 +4,8 @@ EZKL reads ONNX through tract and maps tract's operators to its own. The set bel
 one-node graphs: settings, witness and mock proof pass, and the value is near onnxruntime's. What
 is left out fails there with messages that often name neither the operator nor a way out, or
 passes with another meaning: EZKL takes 8-bit QuantizeLinear and DequantizeLinear for the identity,
-and gives wrong values for Trilu and MatMulInteger.
+gives wrong values for Trilu and MatMulInteger, and leaves the result of Equal at the scale of its
+operands, so that 1 becomes 2^-scale.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from proofml.backend import Request
 from proofml.errors import UsageError
 from proofml.graph.tensor import FLOATING
 from proofml.statement import Visibility
-from proofml.zkml.ezkl.params import Options
+from proofml.zkml.ezkl.params import HIDEABLE, Options
 
 if TYPE_CHECKING:
+    from onnx import NodeProto
+
     from proofml.model import Model
 
 # fmt: off
@@ -26,7 +29,7 @@ SUPPORTED = frozenset(
         "Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan",
         "Atanh", "AveragePool", "BatchNormalization", "Cast", "Ceil", "Celu", "Clip", "Concat",
         "Constant", "ConstantOfShape", "Conv", "ConvTranspose", "Cos", "Cosh", "CumSum",
-        "DepthToSpace", "Div", "Dropout", "Einsum", "Elu", "Equal", "Erf", "Exp", "Expand",
+        "DepthToSpace", "Div", "Dropout", "Einsum", "Elu", "Erf", "Exp", "Expand",
         "EyeLike", "Flatten", "Floor", "GRU", "Gather", "GatherElements", "GatherND", "Gemm",
         "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual", "HardSigmoid",
         "HardSwish", "Hardmax", "Identity", "InstanceNormalization", "LSTM",
@@ -42,6 +45,8 @@ SUPPORTED = frozenset(
 )
 # fmt: on
 
+#: What these say of a tensor does not depend on its values.
+_FOLDED = ("Shape", "Size")
 MAX_REASONS = 5
 
 
@@ -57,19 +62,56 @@ def obstacles(model: Model, request: Request) -> tuple[str, ...]:
         reasons.append("input and output both private leave nothing to bind the Statement to")
     if request.parameters not in ("fixed", "hashed", "private"):
         reasons.append(f"parameters {request.parameters!r}: expected fixed, hashed or private")
-    found = [f"operator {op}" for op in model.operators if op not in SUPPORTED]
-    found += _restrictions(model)
+    if request.input_visibility is not Visibility.PUBLIC:
+        reasons += [
+            f"hidden input {spec.name!r} of type {spec.dtype}: EZKL does not hold it to the range "
+            f"of its type; declare it as one of {', '.join(sorted(HIDEABLE))}"
+            for spec in model.inputs
+            if spec.dtype not in HIDEABLE
+        ]
+    found = foreign_operators(model)
     reasons += found[:MAX_REASONS]
     if len(found) > MAX_REASONS:
         reasons.append(f"and {len(found) - MAX_REASONS} obstacles more")
     return tuple(reasons)
 
 
+def foreign_operators(model: Model) -> list[str]:
+    """What EZKL refuses or computes otherwise than ONNX; a verifier asks too.
+
+    A prover who skips `obstacles` would prove EZKL's reading of the model under its digest.
+    """
+    return _unknown(model) + _restrictions(model)
+
+
+def _computing(model: Model) -> list[NodeProto]:
+    """Nodes whose result depends on values of the inputs; tract folds the others away."""
+    depends = {spec.name for spec in model.inputs}
+    found = []
+    for node in model.proto.graph.node:
+        if node.op_type in _FOLDED or not depends.intersection(node.input):
+            continue
+        found.append(node)
+        depends.update(node.output)
+    return found
+
+
+def _unknown(model: Model) -> list[str]:
+    nodes = _computing(model)
+    nested = any(a.HasField("g") or a.graphs for node in nodes for a in node.attribute)
+    names = (
+        model.operators
+        if nested or model.proto.functions
+        else dict.fromkeys(f"{n.domain}:{n.op_type}" if n.domain else n.op_type for n in nodes)
+    )
+    return [f"operator {name}" for name in names if name not in SUPPORTED]
+
+
 def _restrictions(model: Model) -> list[str]:
     """Forms of supported operators that EZKL refuses or computes otherwise."""
     types = {name: kind for name, (kind, _) in model.shapes.items()}
     reasons: list[str] = []
-    for node in model.proto.graph.node:
+    for node in _computing(model):
         attributes = {attribute.name: attribute for attribute in node.attribute}
         if node.op_type in ("Conv", "ConvTranspose", "MaxPool", "AveragePool"):
             dilations = attributes.get("dilations")

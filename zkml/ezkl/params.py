@@ -46,6 +46,10 @@ VISIBILITY: Mapping[str, object] = {
     "hashed": {"Hashed": {"hash_is_public": True, "outlets": []}},
 }
 
+#: Types of inputs that may be hidden: EZKL constrains a hidden input to the range of its checks and
+#: a bool to 0 and 1, but not a narrower integer (or float16) to the range of its type.
+HIDEABLE = frozenset({"bool", "int64", "float32", "float64"})
+
 #: Policy defaults, `[backends.ezkl]`.
 DEFAULT_MIN_SCALE = 6
 DEFAULT_MAX_LOGROWS = 20
@@ -65,21 +69,24 @@ class Options:
         target: EZKL's calibration target, `resources` or `accuracy`.
         scales: scales that calibration may try, for inputs and parameters.
         lookup_margin: factor by which calibrated lookup ranges are widened.
-        decomp_base, decomp_legs: base and digits of range checks; the base is a table's size.
+        decomp_base, decomp_legs: base and digits of range checks, the base is a table's size;
+            base 0 for the better of two.
         inner_columns: columns of an accumulated product.
         logrows: 0 for the smallest that works.
         max_logrows: refuse a circuit with more than 2^max_logrows rows.
+        max_macs: refuse a model with more multiply-accumulates, before anything is spent.
         srs: `auto` uses an imported ceremony file; `local-dev` a locally generated string.
     """
 
     target: str = "resources"
     scales: tuple[int, ...] = (7,)
     lookup_margin: int = 2
-    decomp_base: int = 128
+    decomp_base: int = 0
     decomp_legs: int = 4
     inner_columns: int = 2
     logrows: int = 0
     max_logrows: int = 20
+    max_macs: int = 10_000_000
     srs: str = "auto"
 
     @classmethod
@@ -118,11 +125,12 @@ class Options:
 
 _INTEGERS: Mapping[str, tuple[int, int]] = {
     "lookup_margin": (1, 64),
-    "decomp_base": BOUNDS["decomp_base"],
+    "decomp_base": (0, BOUNDS["decomp_base"][1]),
     "decomp_legs": BOUNDS["decomp_legs"],
     "inner_columns": BOUNDS["num_inner_cols"],
     "logrows": (0, 26),
     "max_logrows": (4, 26),
+    "max_macs": (1, 1 << 50),
 }
 
 

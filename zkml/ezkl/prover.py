@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from proofml.backend import Context, Evidence, Request
-from proofml.canonical import JSON, sha256
+from proofml.canonical import JSON
 from proofml.errors import BackendFailed, BackendUnavailable, UnsupportedModel, UsageError
 from proofml.model import Model
 from proofml.proof import Blob
@@ -21,16 +20,14 @@ from proofml.runtime import run_model, runtime_version
 from proofml.statement import Commitment, Computation, Statement, TensorClaim, Visibility
 from proofml.store import file_sha256
 from proofml.tensors import Array, dtype_name, tensor_digest
-from proofml.worker import WorkerFailed
 from proofml.zkml.ezkl import field
+from proofml.zkml.ezkl.calibrate import find_settings
 from proofml.zkml.ezkl.circuit import (
     Keys,
     Shape,
-    derive_settings,
     ezkl_version,
     input_json,
     make_keys,
-    python_run_args,
     stage,
 )
 from proofml.zkml.ezkl.evidence import ProofBlob
@@ -49,89 +46,6 @@ def shape_of(model: Model, inputs: Mapping[str, Array], request: Request) -> Sha
         request.input_visibility.value,
         request.output_visibility.value,
         request.parameters,
-    )
-
-
-def find_settings(
-    shape: Shape, inputs: Mapping[str, Array], request: Request, options: Options, context: Context
-) -> Settings:
-    """Calibrate (or find in the cache) the settings of a circuit.
-
-    Raises:
-        UnsupportedModel: EZKL cannot take the model, or it needs more rows than allowed.
-    """
-    samples = list(request.calibration) or [dict(inputs)]
-    blobs = [input_json(shape, shape.model.check_inputs(sample)) for sample in samples]
-    recipe = shape.recipe("ezkl-settings") | {
-        "options": options.to_json(),
-        "data": [sha256(blob) for blob in blobs],
-    }
-    found = context.store.find(recipe)
-    if found is not None:
-        return Settings.read(found["settings"].read_bytes())
-    run_args = _calibrate(shape, blobs, options, context)
-    settings = Settings.read(derive_settings(shape, run_args, context))
-    with context.store.scratch() as folder:
-        (folder / "settings").write_bytes(settings.data)
-        label = f"ezkl settings {shape.model.name} k={settings.logrows}"
-        context.store.put(recipe, {"settings": folder / "settings"}, label=label)
-    return settings
-
-
-def _calibrate(
-    shape: Shape, blobs: list[bytes], options: Options, context: Context
-) -> dict[str, Any]:
-    """The run arguments that EZKL's calibration chooses; wider range checks until it can.
-
-    EZKL answers a value that is too large for its range check by a bare synthesis error, so the
-    next wider decomposition is tried before its message is shown.
-    """
-    start: dict[str, Any] = {
-        "input_scale": options.scales[0],
-        "param_scale": options.scales[0],
-        "scale_rebase_multiplier": 1,
-        "logrows": options.max_logrows,
-        "num_inner_cols": options.inner_columns,
-        "decomp_base": options.decomp_base,
-        "decomp_legs": options.decomp_legs,
-        "lookup_range": [-32768, 32768],
-    }
-    samples = [json.loads(blob)["input_data"] for blob in blobs]
-    joined = [list(chain.from_iterable(columns)) for columns in zip(*samples, strict=True)]
-    last: WorkerFailed | None = None
-    for legs in range(options.decomp_legs, options.decomp_legs + 3):
-        start["decomp_legs"] = legs
-        if options.decomp_base**legs > 1 << 62:
-            break
-        with context.store.scratch() as folder:
-            (folder / "model.onnx").write_bytes(shape.wrapped())
-            (folder / "data.json").write_text(json.dumps({"input_data": joined}))
-            try:
-                stage(
-                    "calibrate",
-                    {
-                        "run_args": python_run_args(shape, start),
-                        "target": options.target,
-                        "lookup_margin": options.lookup_margin,
-                        "scales": list(options.scales),
-                        "max_logrows": options.max_logrows,
-                    },
-                    folder,
-                    limits=context.limits,
-                    progress=context.progress,
-                )
-            except WorkerFailed as error:
-                if error.kind not in ("exception", "panic"):
-                    raise
-                last = error
-                continue
-            chosen = json.loads((folder / "settings.json").read_bytes())["run_args"]
-            if options.logrows:
-                chosen["logrows"] = options.logrows
-            return dict(chosen)
-    raise UnsupportedModel(
-        f"{shape.model.name}: EZKL cannot make a circuit of it: {last}; try smaller scales "
-        "(--set scales=5) or more rows (--set max-logrows=22)"
     )
 
 

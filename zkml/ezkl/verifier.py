@@ -12,9 +12,10 @@ a lack of memory, time or disk is this machine's.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NoReturn
 
-from proofml.backend import Trial
+from proofml.backend import Context, Trial
 from proofml.canonical import sha256
 from proofml.checks import Checks
 from proofml.errors import (
@@ -26,8 +27,9 @@ from proofml.errors import (
 )
 from proofml.fields import FieldError
 from proofml.guarantee import Guarantee, Integrity
+from proofml.model import Model
 from proofml.runtime import run_model, runtime_version
-from proofml.statement import Visibility
+from proofml.statement import TensorClaim, Visibility
 from proofml.store import file_sha256
 from proofml.tensors import Array
 from proofml.worker import Limits, WorkerFailed
@@ -51,6 +53,8 @@ from proofml.zkml.ezkl.instances import (
     uniform,
     visibility_of,
 )
+from proofml.zkml.ezkl.operators import foreign_operators
+from proofml.zkml.ezkl.params import HIDEABLE
 from proofml.zkml.ezkl.policy import EzklPolicy, Pin
 from proofml.zkml.ezkl.record import Record
 from proofml.zkml.ezkl.settings import MAX_SETTINGS_BYTES, Settings
@@ -106,7 +110,7 @@ def verify(trial: Trial) -> Guarantee:
     if pin is None:
         _derive(trial, record, settings, srs, vk)
     else:
-        _check_pinned_shapes(trial, settings)
+        _check_shapes(trial, settings)
         for number in ("ezkl.12", "ezkl.13"):
             checks.passed(number, "pinned by the policy")
     checks.equal("ezkl.14", "verifying key", expected=record.verifying_key, got=sha256(vk))
@@ -146,6 +150,19 @@ def _check_interface(trial: Trial, record: Record) -> None:
         checks.failed(
             "ezkl.2", "visibility", expected="inputs or outputs visible", got="nothing to bind to"
         )
+    for role, claim in statement.tensors():
+        if claim.visibility is Visibility.PRIVATE and claim.commitment is not None:
+            checks.failed(
+                "ezkl.2", f"commitment to {role}", expected="none: no instance shows it", got="one"
+            )
+    for index, claim in enumerate(statement.inputs):
+        if claim.visibility is not Visibility.PUBLIC and claim.dtype not in HIDEABLE:
+            checks.failed(
+                "ezkl.2",
+                f"type of the hidden input.{index}, which the circuit does not hold to its range",
+                expected=", ".join(sorted(HIDEABLE)),
+                got=claim.dtype,
+            )
     wanted = {"proof", "settings", "verifying-key"}
     wanted |= {role for role, claim in statement.tensors() if claim.sha256 is not None}
     if record.srs != CEREMONY.get(record.srs_k):
@@ -217,6 +234,14 @@ def _check_srs(trial: Trial, record: Record, settings: Settings, policy: EzklPol
             )
         checks.assumed("ezkl.6", "srs:ceremony", f"k = {record.srs_k}")
         return found
+    listed = next((entry for entry in trial.proof.entries if entry.name == "srs"), None)
+    if listed is not None:
+        checks.equal(
+            "ezkl.6",
+            "reference string beside the proof",
+            expected=(True, record.srs, srs_size(record.srs_k)),
+            got=(listed.beside, listed.sha256, listed.size),
+        )
     if record.srs in policy.srs:
         name = "srs:pinned"
     else:
@@ -267,12 +292,16 @@ def _check_commitments(trial: Trial, settings: Settings) -> None:
             checks.open_commitments.discard(f"{role}.{index}")
 
 
-def _check_pinned_shapes(trial: Trial, settings: Settings) -> None:
-    """Part of (12): without a model, the shapes of visible tensors are those of the pinned file."""
+def _check_shapes(trial: Trial, settings: Settings) -> None:
+    """Part of (12): the visible tensors have the shapes that the settings give to instances.
+
+    ONNX may leave dimensions of an output open; EZKL's file, derived again or pinned, does not.
+    It writes a scalar as a vector of one.
+    """
     statement = trial.proof.statement
     words = [(1, WORDS)]
-    inputs = [claim.shape for claim in statement.inputs if claim.sha256 is not None]
-    outputs = [claim.shape for claim in statement.outputs if claim.sha256 is not None]
+    inputs = [claim.shape or (1,) for claim in statement.inputs if claim.sha256 is not None]
+    outputs = [claim.shape or (1,) for claim in statement.outputs if claim.sha256 is not None]
     if visibility_of(statement.inputs) is Visibility.PUBLIC:
         inputs += words
     elif visibility_of(statement.outputs) is Visibility.PUBLIC:
@@ -283,6 +312,25 @@ def _check_pinned_shapes(trial: Trial, settings: Settings) -> None:
         expected=settings.instance_shapes,
         got=(*inputs, *outputs),
     )
+
+
+def _check_hidden_shapes(trial: Trial, model: Model) -> None:
+    """Part of (12): no instance tells the shape of a hidden output, so the model must."""
+    statement, checks = trial.proof.statement, trial.checks
+    claims = zip(statement.outputs, model.outputs, strict=True)  # core.14
+    open_ones = [
+        claim
+        for claim, spec in claims
+        if claim.sha256 is None and (spec.shape is None or None in spec.shape)
+    ]
+    if not open_ones:
+        return
+    shapes, _ = model.infer(
+        {claim.name: claim.shape for claim in statement.inputs}, store=trial.context.store
+    )
+    for claim in open_ones:
+        found = shapes.get(claim.name, (0, None))[1]
+        checks.equal("ezkl.12", f"shape of {claim.name}", expected=found, got=claim.shape)
 
 
 def _derive(trial: Trial, record: Record, settings: Settings, srs: Srs, vk: bytes) -> None:
@@ -296,6 +344,11 @@ def _derive(trial: Trial, record: Record, settings: Settings, srs: Srs, vk: byte
         visibility_of(statement.outputs).value,
         record.parameters,
     )
+    reasons = foreign_operators(model)
+    if reasons:
+        checks.failed(
+            "ezkl.12", "EZKL computes this model otherwise than ONNX", got="; ".join(reasons)
+        )
     try:
         derived = derive_settings(shape, settings.run_args, trial.context)
     except ProofmlError as error:
@@ -307,6 +360,8 @@ def _derive(trial: Trial, record: Record, settings: Settings, srs: Srs, vk: byte
             expected=sha256(derived),
             got=settings.digest,
         )
+    _check_shapes(trial, settings)
+    _check_hidden_shapes(trial, model)
     checks.passed("ezkl.12", "derived from the model")
     proving = record.parameters == "hashed"  # its commitment needs the compiled circuit
     try:
@@ -322,8 +377,7 @@ def _derive(trial: Trial, record: Record, settings: Settings, srs: Srs, vk: byte
     )
     checks.passed("ezkl.13", "derived from the model")
     if record.commitment is not None and keys.circuit is not None:
-        zeros = {claim.name: _zeros(claim.dtype, claim.shape) for claim in statement.inputs}
-        commitment = commitment_of_parameters(shape, zeros, keys.circuit, trial.context)
+        commitment = _commitment_of(shape, statement.inputs, keys.circuit, trial.context)
         checks.equal(
             PARAMETER_CHECK,
             "commitment to the parameters of the expected model",
@@ -333,10 +387,22 @@ def _derive(trial: Trial, record: Record, settings: Settings, srs: Srs, vk: byte
         checks.open_commitments.discard("model")
 
 
-def _zeros(dtype: str, shape: tuple[int, ...]) -> Array:
+def _commitment_of(
+    shape: Shape, claims: tuple[TensorClaim, ...], circuit: Path, context: Context
+) -> bytes:
+    """The commitment does not depend on the input, but some inputs have no witness (1 / 0)."""
     import numpy as np
 
-    return np.zeros(shape, np.dtype(dtype))
+    for value in (0, 1):
+        inputs = {
+            claim.name: np.full(claim.shape, value, np.dtype(claim.dtype)) for claim in claims
+        }
+        try:
+            return commitment_of_parameters(shape, inputs, circuit, context)
+        except WorkerFailed as error:
+            if error.kind in _OUR_FAULT or value:
+                raise
+    raise AssertionError("unreachable")
 
 
 def _blame(number: str, message: str, error: ProofmlError, checks: Checks) -> NoReturn:

@@ -65,12 +65,14 @@ _DEFAULT_OF: dict[str, float | int | bytes] = {"f": 0.0, "i": 0, "s": b""}
 
 
 def parse(data: bytes, name: str) -> ModelProto:
-    """Protobuf bytes to a model; raises `UnsupportedModel` for anything else."""
+    """Protobuf bytes to a model; raises `UnsupportedModel` for anything else, or `MemoryError`."""
     try:
         model: ModelProto = ModelProto.FromString(data)
     except MemoryError:
         raise
     except Exception as error:
+        if "alloc" in str(error):  # protobuf's own words for it
+            raise MemoryError from error
         raise UnsupportedModel(
             f"{name}: not an ONNX file: {str(error)[:120] or type(error).__name__}"
         ) from error

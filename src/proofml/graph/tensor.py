@@ -46,7 +46,7 @@ BITS: dict[int, int] = {
     26: 2,  # INT2
 }
 #: Types in which models keep numbers that were learnt: floating point, and what it is quantised to.
-FLOATING = frozenset({1, 10, 11, 14, 15, 16, 17, 18, 19, 20, 23, 24})
+FLOATING = frozenset({1, 10, 11, 16, 17, 18, 19, 20, 23, 24})
 QUANTISED = frozenset({2, 3, 4, 5, 21, 22, 25, 26})
 
 #: DataType -> name in Statements, for types that have an exact `.npy` form.

@@ -21,7 +21,7 @@ from proofml.worker.limits import Limits, Progress, silent
 INTERPRETER_PREFIX = "PROOFML_PYTHON_"
 MAX_EVENT_BYTES = 64 << 20
 _POLL_SECONDS = 0.05
-_TAIL_BYTES = 2000
+_TAIL_BYTES = 16 << 10
 
 
 class WorkerFailed(BackendFailed):
@@ -219,6 +219,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _tail(path: Path) -> str:
+    """The last lines that the worker printed, without the traceback that faulthandler adds."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
@@ -226,7 +227,8 @@ def _tail(path: Path) -> str:
     except OSError:
         return ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " | ".join(lines[-4:])
+    fatal = next((i for i, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
+    return " | ".join(lines[-4:] if fatal is None else lines[max(0, fatal - 3) : fatal + 1])
 
 
 def _outcome(state: _State, code: int, tail: str) -> Any:

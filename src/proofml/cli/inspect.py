@@ -1,0 +1,188 @@
+"""`proofml inspect`: what a model is, what it costs, and who can prove it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from proofml.cli.common import json_option, parse_pairs, print_json
+from proofml.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from proofml.graph.cost import Tally
+    from proofml.inspect import BackendReport, Inspection
+
+_WIDTH = 88
+_INDENT = 15
+_MOST_DIMS = 32
+
+
+@click.command("inspect")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="NAME=1,3,48,192",
+    help="Shape of an input whose dimensions are open, so that more can be counted.",
+)
+@click.option(
+    "--input-visibility", type=click.Choice(["public", "hashed", "private"]), default="public"
+)
+@click.option(
+    "--output-visibility", type=click.Choice(["public", "hashed", "private"]), default="public"
+)
+@click.option(
+    "--parameters",
+    type=click.Choice(["fixed", "hashed", "private"]),
+    default="fixed",
+    help="fixed: the model is public.",
+)
+@json_option
+def command(
+    model: Path,
+    shapes: tuple[str, ...],
+    input_visibility: str,
+    output_visibility: str,
+    parameters: str,
+    as_json: bool,
+) -> None:
+    """Show what MODEL (an ONNX file) is, what it costs, and which backends can prove it.
+
+    Nothing is run. The visibilities say what a proof shall hide: backends are asked for that.
+    """
+    from proofml.backend import Request
+    from proofml.cli.render import console
+    from proofml.inspect import inspect
+    from proofml.model import Model
+    from proofml.statement import Visibility
+
+    fixed = {name: _dims(name, text) for name, text in parse_pairs(shapes, "--shape").items()}
+    request = Request(
+        input_visibility=Visibility(input_visibility),
+        output_visibility=Visibility(output_visibility),
+        parameters=parameters,
+    )
+    found = inspect(Model.load(model), request, shapes=fixed)
+    if as_json:
+        print_json(found.to_json())
+        return
+    _print(console(), found)
+
+
+def _dims(name: str, text: str) -> tuple[int, ...]:
+    words = text.split(",") if text else []
+    if len(words) > _MOST_DIMS or not all(
+        word.isascii() and word.isdigit() and len(word) < 16 for word in words
+    ):
+        raise UsageError(f"--shape {name}={text}: expected numbers with commas, such as 1,3,48,192")
+    return tuple(int(word) for word in words)
+
+
+def _print(out: Console, found: Inspection) -> None:
+    from rich.markup import escape
+
+    def row(key: str, value: object) -> None:
+        out.print(f"  {key:<{_INDENT - 2}}{escape(printable(value))}")
+
+    out.print(f"[bold]{escape(printable(found.name))}[/]")
+    for role, specs in (("input", found.inputs), ("output", found.outputs)):
+        for spec in specs:
+            row(role, f"{spec.name}  {spec}")
+    for name, dims in found.shapes.items():
+        row("counted for", f"{name} {list(dims)}")
+
+    out.print("\n[bold]size[/]")
+    row("parameters", _number(found.parameters))
+    row("MACs", _tally(found.macs, _number))
+    row("activations", _tally(found.activations, _bytes))
+    row("canonical", _bytes(found.size))
+    if found.note:
+        row("shapes", f"inference gave up: {found.note}")
+    if found.macs.unknown and not found.shapes and any(_open(spec.shape) for spec in found.inputs):
+        row("", "inputs have open dimensions; --shape NAME=... fixes them")
+
+    nodes = sum(found.operators.values())
+    kinds = len(found.operators)
+    out.print(f"\n[bold]operators[/]    {_plural(nodes, 'node')} of {_plural(kinds, 'kind')}")
+    for line in _columns([f"{printable(name)} {count}" for name, count in found.operators.items()]):
+        out.print(f"  {escape(line)}")
+
+    out.print("\n[bold]digests[/]      SHA-256")
+    row("canonical", found.digest)
+    row("file", found.file_digest)
+    row("architecture", found.architecture_digest)
+    row("opset", _opsets(found.opsets))
+    row("IR version", found.ir_version)
+
+    out.print("\n[bold]backends[/]")
+    for report in found.backends:
+        _print_backend(out, report)
+
+
+def _print_backend(out: Console, report: BackendReport) -> None:
+    from rich.markup import escape
+
+    word, colour = {
+        True: ("takes it", "green"),
+        False: ("does not take it", "red"),
+        None: ("cannot tell", "yellow"),
+    }[report.supported]
+    state = "ready" if report.available else "not installed"
+    if not report.available and colour == "green":
+        colour = "yellow"
+    out.print(f"  {escape(report.name):<{_INDENT - 2}}[{colour}]{word}[/], {state}")
+    for reason in (*report.reasons, *(() if report.available else (report.detail,))):
+        out.print(f"  {'':<{_INDENT - 2}}[dim]{escape(printable(reason))}[/]")
+
+
+def _open(shape: Sequence[int | None] | None) -> bool:
+    return shape is None or None in shape
+
+
+def _number(value: int) -> str:
+    return f"{value:,}"
+
+
+def _bytes(value: int) -> str:
+    size = float(value)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{value} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:,.1f} TiB"
+
+
+def _tally(tally: Tally, show: Callable[[int], str]) -> str:
+    if tally.total is not None:
+        return show(tally.total)
+    kinds = Counter(label.partition(" -> ")[0] for label in tally.unknown)
+    named = [f"{name} x{count}" if count > 1 else name for name, count in kinds.most_common(6)]
+    if len(kinds) > 6:
+        named.append(f"{len(kinds) - 6} kinds more")
+    least = f"at least {show(tally.known)}; " if tally.known else ""
+    return f"{least}unknown for {', '.join(named)}"
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count:,} {word}" + ("" if count == 1 else "s")
+
+
+def _opsets(opsets: Mapping[str, int]) -> str:
+    return ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in opsets.items())
+
+
+def _columns(words: Sequence[str]) -> list[str]:
+    """Words in as many columns of one width as fit; by rows, in their order."""
+    width = max(map(len, words), default=0) + 3
+    each = max(1, _WIDTH // width)
+    return [
+        "".join(word.ljust(width) for word in words[start : start + each]).rstrip()
+        for start in range(0, len(words), each)
+    ]
