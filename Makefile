@@ -10,6 +10,8 @@ PY := $(VENV)/bin/python
 JOBS ?= 2
 # scikit-learn and skl2onnx are small; torch is not, tests that need it run where it is installed.
 TEST_EXTRAS := -e '.[reexec,ezkl,test,dev]' 'pyright[nodejs]' scikit-learn skl2onnx
+# Only the .onnx files in these packages are read, so they come without what they depend on.
+TEST_MODELS := --no-deps magika 'rapidocr-onnxruntime; python_version < "3.13"'
 DEMO_EXTRAS := -e '.[ezkl]'
 
 .PHONY: help
@@ -18,10 +20,13 @@ help: ## this list
 
 $(VENV)/.ready: pyproject.toml setup.py Makefile tools/environment.sh
 	@tools/environment.sh $(VENV) $(TEST_EXTRAS)
+	@tools/environment.sh $(VENV) $(TEST_MODELS)
+	@touch $@
 
 $(DEMO)/venv/.ready: pyproject.toml setup.py Makefile tools/environment.sh
 	@mkdir -p $(DEMO)
 	@tools/environment.sh $(DEMO)/venv $(DEMO_EXTRAS)
+	@touch $@
 
 .PHONY: demo
 demo: $(DEMO)/venv/.ready ## prove one inference, verify it in a second process, see a refusal

@@ -55,4 +55,3 @@ echo "==> $folder: installing $*"
 started=$(date +%s)
 "$folder/bin/python" -m pip --disable-pip-version-check --no-input install --quiet "$@"
 echo "==> $folder: ready after $(($(date +%s) - started)) s"
-touch "$folder/.ready"

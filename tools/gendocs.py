@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -73,10 +75,18 @@ def option_row(option: click.Option) -> tuple[str, str]:
     return text, " ".join(note for note in notes if note)
 
 
+def prose(text: str | None) -> str:
+    """Help as Markdown; a paragraph that click leaves alone (marked by a backspace) as a block."""
+    parts = []
+    for part in inspect.cleandoc(text or "").split("\n\n"):
+        raw = part.removeprefix("\b\n")
+        parts.append(part if raw == part else f"```text\n{textwrap.dedent(raw)}\n```")
+    return "\n\n".join(parts)
+
+
 def render_command(path: str, command: click.Command, context: click.Context) -> str:
     usage = " ".join([path, *command.collect_usage_pieces(context)])
-    help_text = "\n".join(line.strip() for line in (command.help or "").strip().splitlines())
-    parts = [f"## {path}\n", f"```text\n{usage}\n```\n", help_text + "\n"]
+    parts = [f"## {path}\n", f"```text\n{usage}\n```\n", prose(command.help) + "\n"]
     if isinstance(command, click.Group):
         names = ", ".join(f"`{name}`" for name in command.list_commands(context))
         parts.append(f"Commands: {names}.\n")
@@ -89,9 +99,8 @@ def render_command(path: str, command: click.Command, context: click.Context) ->
 
 def render_cli() -> str:
     context = click.Context(group, info_name="proofml", **group.context_settings)
-    intro = "\n".join(line.strip() for line in (group.help or "").strip().splitlines())
     head = (
-        f"{HEADER}\n# Command line\n\n{intro}\n\n"
+        f"{HEADER}\n# Command line\n\n{prose(group.help)}\n\n"
         f"For example `{ENV_PREFIX}_VERIFY_POLICY=policy.toml` stands for `proofml verify --policy "
         "policy.toml`. `-h` or `--help` after any command prints its help. `-` reads an input from "
         "standard input.\n"
@@ -129,7 +138,7 @@ def render_checks() -> str:
         hides = ", ".join(sorted(backend.hides)) or "nothing"
         parts += [
             f"## {name}\n",
-            f"{backend.summary[:1].upper()}{backend.summary[1:]}. Integrity: {kinds}. Can hide: "
+            f"Backend: {backend.summary}. Integrity: {kinds}. Can hide: "
             f"{hides}. Evidence format: version {backend.version}.\n",
             numbered(backend.checks),
         ]

@@ -42,7 +42,8 @@ class Expectation:
     def __post_init__(self) -> None:
         if self.model_sha256 is not None and not HEX_SHA256.fullmatch(self.model_sha256):
             raise UsageError(
-                f"model digest: expected 64 lower-case hexadecimal digits, got {self.model_sha256!r}"
+                "model digest: expected 64 lower-case hexadecimal digits, got "
+                f"{self.model_sha256!r}"
             )
         if self.nonce is not None and not 1 <= len(self.nonce) <= MAX_NONCE_BYTES:
             raise UsageError(f"nonce: expected 1 to {MAX_NONCE_BYTES} bytes, got {len(self.nonce)}")

@@ -108,7 +108,11 @@ class Fields:
     def number(self, key: str, low: float, high: float, *, default: Any = _MISSING) -> float:
         """A real number (TOML only: canonical JSON has none); finite, within the bounds."""
         value = self.raw(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not low <= value <= high
+        ):
             raise FieldError(self.at(key), f"a number from {low:g} to {high:g}", value)
         return float(value)
 

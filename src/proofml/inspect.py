@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from proofml.backend import Request, backend_names, get_backend
@@ -140,7 +140,9 @@ def inspect(
         activations=activation_bytes(proto, known),
         shapes=fixed,
         note=note,
-        backends=tuple(_ask(name, model, request) for name in backend_names()),
+        backends=tuple(
+            _ask(name, replace(model, shapes=known), request) for name in backend_names()
+        ),
     )
 
 

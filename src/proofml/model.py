@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from proofml.canonical import sha256
-from proofml.errors import BackendFailed, UnsupportedModel, UsageError
+from proofml.errors import BackendFailed, UnsupportedModel, UsageError, printable
 from proofml.graph.cost import Shapes
 from proofml.graph.external import MAX_MODEL_BYTES
 from proofml.graph.walk import count_parameters, nodes, operator_name, strip_learnt
@@ -118,7 +118,7 @@ class Model:
                     f"{self.name}: input {key!r}: expected {wanted[key]}, got {list(dims)}"
                 )
         with (store or Store.default()).scratch() as scratch:
-            (scratch / "canonical.onnx").write_bytes(self.canonical)
+            _put(scratch / "canonical.onnx", self.canonical)
             args = {"name": self.name, "shapes": {key: list(d) for key, d in shapes.items()}}
             result = _work("infer", args, self.name, scratch)
             return _shapes(scratch), result["note"]
@@ -202,7 +202,7 @@ def _source(source: Path | str | bytes, scratch: Path) -> tuple[str, str, str | 
     """Name for messages, path of the file, and the folder of its external data."""
     if isinstance(source, bytes):
         path = scratch / "source.onnx"
-        path.write_bytes(source)
+        _put(path, source)
         return "model", str(path), None
     path = Path(source)
     try:
@@ -214,6 +214,13 @@ def _source(source: Path | str | bytes, scratch: Path) -> tuple[str, str, str | 
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{path}: cannot be read: {reason}") from error
     return path.name, str(path), str(path.parent)
+
+
+def _put(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise BackendFailed(f"cache {path.parent}: {error.strerror}; free some room") from error
 
 
 def _work(stage: str, args: Mapping[str, Any], name: str, folder: Path) -> Any:
@@ -228,13 +235,16 @@ def _work(stage: str, args: Mapping[str, Any], name: str, folder: Path) -> Any:
             file_bytes=MAX_MODEL_BYTES,
         )
     except WorkerFailed as error:
-        if error.kind == "disk":
-            raise BackendFailed(str(error), stage=title) from error
         reason = {
             "memory": f"takes more than {CHECK_LIMITS.memory} bytes of memory",
             "timeout": f"takes longer than {CHECK_LIMITS.seconds} s",
-        }.get(error.kind, str(error))
-        raise UnsupportedModel(f"{name}: reading it {reason}") from error
+        }.get(error.kind)
+        # Where no stage of ours had begun, it is not the model's fault.
+        if reason is None and (error.kind == "disk" or error.stage == title):
+            raise BackendFailed(str(error), stage=title) from error
+        raise UnsupportedModel(
+            f"{name}: reading it {reason or f'failed: {printable(error)}'}"
+        ) from error
 
 
 def _specs(entries: Sequence[Any]) -> tuple[TensorSpec, ...]:

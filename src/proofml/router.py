@@ -72,4 +72,7 @@ def route(
         return min(candidates, key=lambda backend: (backend.cost, backend.name))
     if unavailable == len(names):
         raise BackendUnavailable("; ".join(obstacles))
-    raise UnsupportedModel("no backend can prove this: " + "; ".join(obstacles))
+    raise UnsupportedModel(
+        f"{model.name}: no backend asked for can prove it: {'; '.join(obstacles)}; `proofml "
+        "inspect` shows which of them take a model"
+    )

@@ -78,6 +78,7 @@ def judged(
     assert verdict.error.check == number, str(verdict.error)
     failed = [check.number for check in verdict.checks if check.result is Result.FAILED]
     assert failed == [number]
+    assert [check.number for check in verdict.checks].count(number) == 1
     assert verdict.exit_code == 1
     with pytest.raises(VerificationError, match=number):
         verdict.require()

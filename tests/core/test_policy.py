@@ -65,6 +65,8 @@ def test_full_policy(tmp_path: Path) -> None:
     assert loaded.section("fake").integer("anything", 0, 9) == 1
     assert loaded.source.endswith("policy.toml")
     assert loaded.to_json()["min_bits"] == 120
+    assert loaded.to_json()["backends"] == ["fake"]
+    assert Policy().to_json()["backends"] is None
 
 
 @pytest.mark.parametrize(

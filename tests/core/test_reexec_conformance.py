@@ -51,5 +51,5 @@ class TestReexec(ConformanceSuite):
         },
         verify_needs_model=True,
         stages=("onnxruntime",),
-        examples=150,
+        examples=90,
     )

@@ -11,7 +11,15 @@ import pytest
 
 from proofml import backend as registry
 from proofml.api import prove, verify
-from proofml.backend import Backend, Context, Evidence, Request, backend_names, get_backend
+from proofml.backend import (
+    Backend,
+    Context,
+    Evidence,
+    Request,
+    Trial,
+    backend_names,
+    get_backend,
+)
 from proofml.errors import (
     BackendFailed,
     BackendUnavailable,
@@ -211,12 +219,29 @@ def test_a_proof_that_nobody_could_read(
 def test_prove_and_verify_in_memory(
     register: Any, model: Model, x: dict[str, Array], store: Store, parts: Any
 ) -> None:
-    register(register.Fake(answer=lambda: Evidence(parts.statement, {}, parts.arrays)))
-    proof = prove(model, x, signers=[parts.key], context=Context(store))
+    contexts: list[Context] = []
+
+    class Noting(register.Fake):  # type: ignore[misc]
+        def prove(self, model: Any, inputs: Any, request: Any, context: Context) -> Evidence:
+            contexts.append(context)
+            return Evidence(parts.statement, {}, parts.arrays)
+
+        def verify(self, trial: Trial) -> Any:
+            contexts.append(trial.context)
+            return super().verify(trial)
+
+    register(Noting())
+    context = Context(store)
+    proof = prove(model, x, signers=[parts.key], context=context)
     assert proof.backend == "fake"
-    verdict = verify(proof, Expectation(nonce=b"nonce"), Policy().allow(["model:unpinned"]))
+    expect, policy = Expectation(nonce=b"nonce"), Policy().allow(["model:unpinned"])
+    verdict = verify(proof, expect, policy, context=context)
     assert verdict
     assert verdict.signers == (parts.key.public,)
+    assert contexts == [context, context]
+    assert verify(proof, expect, policy)
+    prove(model, x)
+    assert [c.store.root for c in contexts[2:]] == [Store.default().root] * 2
 
 
 def test_unavailable_at_the_verifiers(register: Any, parts: Any) -> None:

@@ -24,7 +24,8 @@ MIB = 1 << 20
 
 @pytest.fixture(autouse=True)
 def _probe_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
+    before = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(HERE), before])))
 
 
 def probe(folder: Path, stage: str, args: dict[str, Any] | None = None, **more: Any) -> Any:
@@ -134,6 +135,12 @@ def test_a_signal_without_a_name(tmp_path: Path) -> None:
     error = failed(tmp_path, "die", {"signal": signal.SIGRTMIN + 3})
     assert error.kind == "signal"
     assert f"killed by signal {signal.SIGRTMIN + 3}" in str(error)
+
+
+def test_last_words_do_not_reach_the_terminal_as_they_are(tmp_path: Path) -> None:
+    error = failed(tmp_path, "curse")
+    assert "\\x1b[2J gone" in error.last_words
+    assert "\x1b" not in str(error)
 
 
 def test_invalid_memory_access(tmp_path: Path) -> None:
@@ -275,6 +282,19 @@ def test_helpers_end_with_their_worker(tmp_path: Path) -> None:
     """A process that the worker leaves behind holds nobody up, and is killed."""
     pid = probe(tmp_path, "helper")
     assert until(lambda: not alive(pid))
+
+
+def test_a_host_that_does_not_wait_for_children(tmp_path: Path) -> None:
+    """Where SIGCHLD is ignored the system reaps the worker; its result is still taken."""
+    code = (
+        "import signal, sys\nfrom pathlib import Path\nfrom proofml.worker import run\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "print(run('worker_probe_stages:echo', {}, Path(sys.argv[1]), stage='s')['folder'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == str(tmp_path), done.stderr
 
 
 def test_killed_from_outside(tmp_path: Path) -> None:

@@ -61,6 +61,11 @@ def die(job: Job) -> None:
     time.sleep(60)
 
 
+def curse(job: Job) -> None:
+    print("\x1b[2J gone", flush=True)
+    os._exit(1)
+
+
 def abort(job: Job) -> None:
     os.write(2, b"memory allocation of 123 bytes failed\n")
     os.abort()

@@ -124,6 +124,14 @@ def test_marked_blocks_run(
             assert matches(skeleton(block.text), skeleton(output)), f"{block}: got\n{output}"
 
 
+def test_options_come_from_the_environment(
+    shell: Callable[[str], subprocess.CompletedProcess[str]],
+) -> None:
+    done = shell("PROOFML_VERIFY_POLICY=missing.toml proofml verify digit.pml")
+    assert done.returncode == 2
+    assert "missing.toml" in done.stderr
+
+
 PYTHON = [block for block in ALL if block.info == "python"]
 
 

@@ -45,6 +45,8 @@ class EzklBackend:
         "srs:ceremony": "one participant of the public ceremony forgot their secret",
         "srs:pinned": "whoever made the reference string that the policy pins forgot the secret",
         "srs:local-dev": "the maker of this development string can prove anything",
+        "interface:unpinned": "names and types of the tensors are the prover's word: only the "
+        "circuit is pinned, no model is at hand",
         "quantisation:prover-chosen": "the prover chose the fixed-point version of the model",
     }
     hides = frozenset({"input", "output", "parameters"})

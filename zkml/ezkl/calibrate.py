@@ -11,25 +11,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 from proofml.backend import Context, Request
 from proofml.canonical import sha256
 from proofml.errors import UnsupportedModel
-from proofml.graph.cost import multiply_accumulates
-from proofml.model import Model
+from proofml.fields import FieldError
 from proofml.tensors import Array
 from proofml.worker import WorkerFailed
 from proofml.zkml.ezkl.circuit import Shape, derive_settings, input_json, python_run_args, stage
+from proofml.zkml.ezkl.operators import size_obstacle
 from proofml.zkml.ezkl.params import MAX_RANGE_BITS, Options
 from proofml.zkml.ezkl.settings import Settings
 
 #: (base, digits): both hold integers of 28 bits.
 DECOMPOSITIONS = ((128, 4), (16384, 2))
 MORE_DIGITS = 2
-#: Memory of setup and proof for each multiply-accumulate, measured on LeNet-5 (docs/ezkl.md).
-BYTES_PER_MAC = 9000
 
 
 def find_settings(
@@ -51,7 +50,13 @@ def find_settings(
         return Settings.read(found["settings"].read_bytes())
     _check_size(shape, options, context)
     run_args = _best(shape, blobs, options, context)
-    settings = Settings.read(derive_settings(shape, run_args, context))
+    try:
+        settings = Settings.read(derive_settings(shape, run_args, context))
+    except FieldError as error:
+        raise UnsupportedModel(
+            f"{shape.model.name}: EZKL's settings for it are outside of what verifiers accept: "
+            f"{error}"
+        ) from error
     with context.store.scratch() as folder:
         (folder / "settings").write_bytes(settings.data)
         label = f"ezkl settings {shape.model.name} k={settings.logrows}"
@@ -61,14 +66,11 @@ def find_settings(
 
 def _check_size(shape: Shape, options: Options, context: Context) -> None:
     """Refuse at once what EZKL would refuse after hours or gigabytes."""
-    wrapped = Model.load(shape.wrapped(), store=context.store)
-    tally = multiply_accumulates(wrapped.proto, wrapped.shapes)
-    if tally.known > options.max_macs:
+    inferred, _ = shape.model.infer(shape.input_shapes, store=context.store)
+    reason = size_obstacle(replace(shape.model, shapes=inferred), options)
+    if reason:
         raise UnsupportedModel(
-            f"{shape.model.name}: {tally.known:,} multiply-accumulates; EZKL needs about "
-            f"{BYTES_PER_MAC // 1000} kB of memory for each, here some "
-            f"{tally.known * BYTES_PER_MAC / 1e9:,.0f} GB; expected at most {options.max_macs:,} "
-            "(--set max-macs=N), try a smaller model or smaller inputs"
+            f"{shape.model.name}: {reason}; try smaller inputs or a smaller model"
         )
 
 

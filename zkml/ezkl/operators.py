@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from proofml.backend import Request
 from proofml.errors import UsageError
+from proofml.graph.cost import multiply_accumulates
 from proofml.graph.tensor import FLOATING
 from proofml.statement import Visibility
 from proofml.zkml.ezkl.params import HIDEABLE, Options
@@ -45,6 +46,8 @@ SUPPORTED = frozenset(
 )
 # fmt: on
 
+#: Memory of setup and proof for each multiply-accumulate, measured on LeNet-5 (docs/ezkl.md).
+BYTES_PER_MAC = 9000
 #: What these say of a tensor does not depend on its values.
 _FOLDED = ("Shape", "Size")
 MAX_REASONS = 5
@@ -54,7 +57,7 @@ def obstacles(model: Model, request: Request) -> tuple[str, ...]:
     """Why EZKL cannot take the model or the request; empty where nothing is known against it."""
     reasons: list[str] = []
     try:
-        Options.read(request.options)
+        reasons += filter(None, [size_obstacle(model, Options.read(request.options))])
     except UsageError as error:
         reasons.append(str(error))
     visibilities = {request.input_visibility, request.output_visibility}
@@ -82,6 +85,21 @@ def foreign_operators(model: Model) -> list[str]:
     A prover who skips `obstacles` would prove EZKL's reading of the model under its digest.
     """
     return _unknown(model) + _restrictions(model)
+
+
+def size_obstacle(model: Model, options: Options) -> str:
+    """What to say of a model that needs more memory than there can be; empty where it may pass.
+
+    Counts what is known: a model with free dimensions is judged again with the inputs at hand.
+    """
+    count = multiply_accumulates(model.proto, model.shapes).known
+    if count <= options.max_macs:
+        return ""
+    return (
+        f"{count:,} multiply-accumulates, at some {BYTES_PER_MAC // 1000} kB of memory each "
+        f"{count * BYTES_PER_MAC / 1e9:,.0f} GB; expected at most {options.max_macs:,} "
+        "(--set max-macs=N)"
+    )
 
 
 def _computing(model: Model) -> list[NodeProto]:

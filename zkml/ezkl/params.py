@@ -25,6 +25,9 @@ BOUNDS: Mapping[str, tuple[int, int]] = {
 #: Least and greatest bits of a decomposed integer: too few overflow, too many wrap the field.
 MIN_RANGE_BITS, MAX_RANGE_BITS = 20, 62
 MAX_LOOKUP = 1 << 25
+#: Widest circuit and widest table, in columns of all its rows; calibrated ones have one or two.
+MAX_COLUMNS = 256
+MAX_TABLE_COLUMNS = 16
 
 #: Run arguments with a single acceptable value.
 FIXED: Mapping[str, object] = {

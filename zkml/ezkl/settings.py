@@ -20,8 +20,10 @@ from proofml.fields import FieldError, Fields
 from proofml.zkml.ezkl.params import (
     BOUNDS,
     FIXED,
+    MAX_COLUMNS,
     MAX_LOOKUP,
     MAX_RANGE_BITS,
+    MAX_TABLE_COLUMNS,
     MIN_RANGE_BITS,
     VISIBILITY,
 )
@@ -36,6 +38,9 @@ _TOP = (
     "num_blinding_factors", "timestamp", "input_types", "output_types",
 )  # fmt: skip
 _COUNTS = _TOP[:8]
+_CELLS = (
+    "total_assignments", "total_const_size", "total_dynamic_col_size", "total_shuffle_col_size",
+)  # fmt: skip
 INPUT_TYPES = ("F16", "F32", "F64", "Int", "Bool", "TDim")
 
 
@@ -83,7 +88,8 @@ class Settings:
     @property
     def range_limit(self) -> int:
         """Integers of this magnitude and more cannot pass the circuit's range checks."""
-        return int(self.run_args["decomp_base"]) ** int(self.run_args["decomp_legs"])
+        limit: int = int(self.run_args["decomp_base"]) ** int(self.run_args["decomp_legs"])
+        return limit
 
     @property
     def has_lookups(self) -> bool:
@@ -112,6 +118,7 @@ class Settings:
             raise FieldError("settings.version", "0.0.0, and timestamp 0", value["version"])
         if value["num_blinding_factors"] is not None:
             raise FieldError("settings.num_blinding_factors", "null", value["num_blinding_factors"])
+        _check_columns(fields, arguments)
         return cls(
             data=data,
             run_args=arguments,
@@ -172,6 +179,39 @@ def _read_run_args(fields: Fields) -> Mapping[str, Any]:
             limit,
         )
     return result
+
+
+def _check_columns(fields: Fields, arguments: Mapping[str, Any]) -> None:
+    """Refuses a circuit that is wider than any sensible one: EZKL's setup would not end on it.
+
+    What does not fit in the rows goes into further columns. The numbers are the prover's, but a
+    key is derived only from settings that were derived again and are equal.
+    """
+    rows = 1 << arguments["logrows"]
+    cells = sum(fields.integer(key, 0, 1 << 40) for key in _CELLS)
+    cells += fields.table("einsum_params").integer("total_einsum_col_size", 0, 1 << 40)
+    if cells > MAX_COLUMNS * rows:
+        raise FieldError("settings.total_assignments", f"at most {MAX_COLUMNS} columns", cells)
+    tables = [high - low for low, high in fields.items("required_range_checks", _range)]
+    if fields.items("required_lookups", lambda value, path: value):
+        low, high = arguments["lookup_range"]
+        tables.append(high - low)
+    if any(table > MAX_TABLE_COLUMNS * rows for table in tables):
+        raise FieldError(
+            "settings.run_args.lookup_range",
+            f"tables of at most {MAX_TABLE_COLUMNS} columns of {rows} rows",
+            max(tables),
+        )
+
+
+def _range(value: object, path: str) -> tuple[int, int]:
+    if (
+        not isinstance(value, list)
+        or len(value) != 2
+        or any(type(bound) is not int for bound in value)
+    ):
+        raise FieldError(path, "low, high", value)
+    return value[0], value[1]
 
 
 def _lookup_bound(value: object, path: str) -> int:

@@ -92,7 +92,10 @@ def verify(trial: Trial) -> Guarantee:
             "verifying an EZKL proof derives its key from the model; give it (--model FILE), or "
             "pin the circuit in the policy (backends.ezkl.pinned)"
         )
-    srs = _check_srs(trial, record, settings, policy)
+    assumptions = set()
+    if pin is None and record.settings not in policy.settings:
+        assumptions.add("quantisation:prover-chosen")
+    srs = _check_srs(trial, record, settings, policy, assumptions)
     data = trial.proof.evidence("proof", check="ezkl.7", most=_MAX_PROOF_BYTES)
     blob = ProofBlob.unpack(data)
     checks.passed("ezkl.7", f"{len(blob.instances)} instances, {len(blob.transcript)} bytes")
@@ -111,15 +114,20 @@ def verify(trial: Trial) -> Guarantee:
         _derive(trial, record, settings, srs, vk)
     else:
         _check_shapes(trial, settings)
-        for number in ("ezkl.12", "ezkl.13"):
-            checks.passed(number, "pinned by the policy")
+        if trial.expect.model is None:
+            checks.assumed(
+                "ezkl.12", "interface:unpinned", "pinned by the policy, no model at hand"
+            )
+        else:
+            checks.passed("ezkl.12", "pinned by the policy")
+        checks.passed("ezkl.13", "pinned by the policy")
     checks.equal("ezkl.14", "verifying key", expected=record.verifying_key, got=sha256(vk))
     if pin is not None:
         checks.equal("ezkl.14", "pinned key", expected=pin.verifying_key, got=sha256(vk))
     checks.passed("ezkl.14", record.verifying_key)
     _check_proof(trial, blob, settings, srs, vk)
     notes, objections = _check_fidelity(trial, policy)
-    return _conclude(trial, record, settings, srs, policy, pin, notes, objections)
+    return _conclude(trial, record, settings, srs, assumptions, notes, objections)
 
 
 def _check_record(trial: Trial) -> Record:
@@ -218,8 +226,13 @@ def _find_pin(trial: Trial, record: Record, policy: EzklPolicy) -> Pin | None:
     return None
 
 
-def _check_srs(trial: Trial, record: Record, settings: Settings, policy: EzklPolicy) -> Srs:
-    """(6) The string is the ceremony's, pinned, or a development one that the policy allows."""
+def _check_srs(
+    trial: Trial, record: Record, settings: Settings, policy: EzklPolicy, assumptions: set[str]
+) -> Srs:
+    """(6) The string is the ceremony's, pinned, or a development one that the policy allows.
+
+    `assumptions` are those that stand already; a refusal names them too.
+    """
     checks, store = trial.checks, trial.context.store
     if record.srs_k < settings.logrows:
         checks.failed(
@@ -248,10 +261,15 @@ def _check_srs(trial: Trial, record: Record, settings: Settings, policy: EzklPol
         name = "srs:local-dev"
         if name not in trial.policy.assumptions:
             checks.assumed("ezkl.6", name, "not examined further")
+            foreseen = (checks.assumptions | assumptions) - trial.policy.assumptions - {name}
             raise PolicyRefused(
                 [
                     f"assumption {name} is not allowed (--allow {name} accepts it): whoever made "
-                    "the reference string can prove anything; the rest was not examined"
+                    "the reference string can prove anything; the rest was not examined",
+                    *(
+                        f"assumption {other} is not allowed (--allow {other} accepts it)"
+                        for other in sorted(foreseen)
+                    ),
                 ]
             )
     if found is None:
@@ -509,14 +527,10 @@ def _conclude(
     record: Record,
     settings: Settings,
     srs: Srs,
-    policy: EzklPolicy,
-    pin: Pin | None,
+    assumptions: set[str],
     notes: dict[str, str],
     objections: list[str],
 ) -> Guarantee:
-    assumptions = set()
-    if pin is None and record.settings not in policy.settings:
-        assumptions.add("quantisation:prover-chosen")
     statement = trial.proof.statement
     hidden: dict[str, str] = {}
     for role, claims in (("input", statement.inputs), ("output", statement.outputs)):

@@ -168,7 +168,9 @@ def read_tensors(source: str, model: Model | None, *, role: str = "input") -> di
             tensors = {next(iter(specs)): array}
         else:
             tensors = _read_json(data, {name: spec.dtype for name, spec in specs.items()})
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError, RecursionError, KeyError) as error:
+    except UsageError:
+        raise
+    except Exception as error:  # NumPy, zipfile and tokenize raise whatever comes on a bad file
         raise UsageError(
             f"{source}: expected .npz, .npy or JSON (name -> nested list): {error}"
         ) from error

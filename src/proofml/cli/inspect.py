@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from proofml.graph.cost import Tally
     from proofml.inspect import BackendReport, Inspection
 
-_WIDTH = 88
+_WIDTH = 78
 _INDENT = 15
 _MOST_DIMS = 32
 
@@ -96,17 +96,21 @@ def _print(out: Console, found: Inspection) -> None:
         for spec in specs:
             row(role, f"{spec.name}  {spec}")
     for name, dims in found.shapes.items():
-        row("counted for", f"{name} {list(dims)}")
+        row("counted for", f"{name}  {list(dims)}")
+    row("opset", _opsets(found.opsets))
+    row("IR version", found.ir_version)
 
     out.print("\n[bold]size[/]")
     row("parameters", _number(found.parameters))
-    row("MACs", _tally(found.macs, _number))
-    row("activations", _tally(found.activations, _bytes))
-    row("canonical", _bytes(found.size))
+    row("file", f"{_bytes(found.size)} in canonical form")
+    row("MACs", _tally(found.macs, _number, _kinds(found.macs.unknown)))
+    missing = f"{_plural(len(found.activations.unknown), 'value')} of unknown shape"
+    row("activations", _tally(found.activations, _bytes, missing))
     if found.note:
         row("shapes", f"inference gave up: {found.note}")
-    if found.macs.unknown and not found.shapes and any(_open(spec.shape) for spec in found.inputs):
-        row("", "inputs have open dimensions; --shape NAME=... fixes them")
+    free = [spec.name for spec in found.inputs if _open(spec.shape)]
+    if found.activations.unknown and set(free) - set(found.shapes):
+        row("", "--shape NAME=... fixes an input's open dimensions")
 
     nodes = sum(found.operators.values())
     kinds = len(found.operators)
@@ -118,8 +122,6 @@ def _print(out: Console, found: Inspection) -> None:
     row("canonical", found.digest)
     row("file", found.file_digest)
     row("architecture", found.architecture_digest)
-    row("opset", _opsets(found.opsets))
-    row("IR version", found.ir_version)
 
     out.print("\n[bold]backends[/]")
     for report in found.backends:
@@ -159,15 +161,19 @@ def _bytes(value: int) -> str:
     return f"{size:,.1f} TiB"
 
 
-def _tally(tally: Tally, show: Callable[[int], str]) -> str:
+def _tally(tally: Tally, show: Callable[[int], str], missing: str) -> str:
     if tally.total is not None:
         return show(tally.total)
-    kinds = Counter(label.partition(" -> ")[0] for label in tally.unknown)
-    named = [f"{name} x{count}" if count > 1 else name for name, count in kinds.most_common(6)]
-    if len(kinds) > 6:
-        named.append(f"{len(kinds) - 6} kinds more")
-    least = f"at least {show(tally.known)}; " if tally.known else ""
-    return f"{least}unknown for {', '.join(named)}"
+    return f"{show(tally.known)} and more; {missing}" if tally.known else missing
+
+
+def _kinds(labels: Sequence[str]) -> str:
+    """Operators that could not be counted, the most frequent first."""
+    kinds = Counter(label.partition(" -> ")[0] for label in labels)
+    named = [f"{name} x{count}" if count > 1 else name for name, count in kinds.most_common(5)]
+    if len(kinds) > 5:
+        named.append(f"{len(kinds) - 5} kinds more")
+    return f"cannot tell of {', '.join(named)}"
 
 
 def _plural(count: int, word: str) -> str:

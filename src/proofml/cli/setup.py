@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from proofml.canonical import JSON
 from proofml.cli.common import (
     json_option,
     limits,
@@ -67,7 +68,7 @@ def command(
     with progress_bar(no_progress) as progress:
         context = Context(Store.default(), progress, limits(memory_limit, time_limit))
         found = chosen.setup(loaded, request, context)
-    rows = {
+    rows: dict[str, dict[str, JSON]] = {
         name: {"path": str(path), "size": path.stat().st_size, "sha256": file_sha256(path)}
         for name, path in found.items()
     }

@@ -39,6 +39,7 @@ class Calls:
     def check(self, where: str, most: int) -> None:
         """Refuse recursion, and more than `most` nodes after inlining."""
         sizes: dict[FunctionKey, int] = {}
+        total = 0
         for body in (*self._bodies.values(), self._main):
             total = self._size(body, sizes, (), where)
         if total > most:

@@ -27,8 +27,8 @@ from proofml.worker.job import Job
 
 #: Shapes, axes and indices are smaller; larger constants are not shown to shape inference.
 _SMALL_BYTES = 1 << 16
-#: What shape inference may take on top of what is mapped when it begins.
-_INFERENCE_BYTES = 1 << 29
+#: What shape inference may take: it copies the graph a few times.
+_INFERENCE_BYTES, _INFERENCE_FACTOR = 1 << 29, 6
 #: What parsing may take: a number stored in one byte becomes eight.
 _PARSE_BYTES, _PARSE_FACTOR = 1 << 29, 8
 
@@ -78,10 +78,11 @@ def infer(job: Job) -> dict[str, Any]:
 def _read(path: Path, name: str) -> tuple[str, onnx.ModelProto]:
     try:
         with os.fdopen(open_plain(path), "rb") as file:
-            data = file.read(MAX_MODEL_BYTES + 1)
+            large = os.fstat(file.fileno()).st_size > MAX_MODEL_BYTES
+            data = b"" if large else file.read(MAX_MODEL_BYTES + 1)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if len(data) > MAX_MODEL_BYTES:
+    if large or len(data) > MAX_MODEL_BYTES:
         raise UnsupportedModel(
             f"{name}: larger than {MAX_MODEL_BYTES} bytes; ONNX keeps larger weights in external "
             "data"
@@ -112,7 +113,8 @@ def _infer(model: onnx.ModelProto, name: str, job: Job) -> str:
     note = ""
     try:
         # A shape that is doubled again and again is held value by value: hence the bound.
-        with _at_most(_INFERENCE_BYTES, f"{name}: inferring its shapes"):
+        extra = _INFERENCE_BYTES + _INFERENCE_FACTOR * model.ByteSize()
+        with _at_most(extra, f"{name}: inferring its shapes"):
             model = onnx.shape_inference.infer_shapes(model, strict_mode=False, data_prop=True)
     except UnsupportedModel:
         raise

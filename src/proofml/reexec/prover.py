@@ -42,4 +42,5 @@ def prove(
     )
     tensors = {f"input.{i}": array for i, array in enumerate(inputs.values())}
     tensors |= {f"output.{i}": array for i, array in enumerate(outputs.values())}
-    return Evidence(statement, {}, tensors)
+    unbound = frozenset() if request.nonce is None else frozenset({"nonce:unauthenticated"})
+    return Evidence(statement, {}, tensors, assumptions=unbound)

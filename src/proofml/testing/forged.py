@@ -75,7 +75,7 @@ class ForgeryTests:
 
     def test_every_detail_of_the_computation(self, harness: Harness) -> None:
         """Each key of `computation.detail`, changed and left out."""
-        detail = harness.proof.statement.to_json()["computation"]["detail"]  # type: ignore
+        detail = harness.proof.statement.computation.detail
         numbers = harness.case.numbers("computation.detail")
         assert detail
         for key in detail:

@@ -45,7 +45,8 @@ def other(array: Array) -> Array:
     """Another value of the same dtype and shape, far away."""
     if array.dtype == np.bool_:
         return ~array
-    return array + array.dtype.type(1)
+    more: Array = array + array.dtype.type(1)
+    return more
 
 
 def next_value(array: Array) -> Array:

@@ -49,6 +49,7 @@ class Harness:
     Attributes:
         proof: the honest proof, made under `NONCE` and signed by `signer`.
         data: its bytes.
+        hints: what its prover says that verifiers will have to allow.
         folder: where proofs are judged; evidence beside the honest proof lies there.
     """
 
@@ -62,7 +63,9 @@ class Harness:
         self.other_model = self._load(case.other_model)
         self.signer = SigningKey.generate()
         self.honest = folder / "honest.pml"
-        self.prove(self.prover).write(self.honest)
+        made = self.prove(self.prover)
+        made.write(self.honest)
+        self.hints = made.hints
         self.proof = Proof.read(self.honest)
         self.data = self.honest.read_bytes()
 

@@ -109,6 +109,11 @@ class HonestTests:
         for name in shortcuts:
             assert any(name in reason for reason in verdict.reasons)
 
+    def test_prover_says_what_must_be_allowed(self, harness: Harness) -> None:
+        """The command that `prove` prints allows them by name; else it would not verify."""
+        assert harness.case.assumptions - DEFAULT_ASSUMPTIONS <= harness.hints
+        assert harness.hints <= set(CORE_ASSUMPTIONS) | set(harness.backend.assumptions)
+
     def test_each_assumption_can_be_refused(self, harness: Harness) -> None:
         for name in sorted(harness.case.assumptions | {"signer:unpinned"}):
             policy = harness.policy(assumptions=harness.case.policy.assumptions - {name})
@@ -216,9 +221,11 @@ class HonestTests:
                 if name not in public:
                     numbers |= harness.case.numbers(f"{role[:-1]}.value")
                 for wrong in (other(array), array[np.newaxis], _widened(array)):
-                    expect = replace(full, **{role: {**known, name: wrong}})
+                    changed: dict[str, Any] = {role: {**known, name: wrong}}
+                    expect = replace(full, **changed)
                     assert_invalid(harness.judge(harness.data, expect), numbers, harness)
-                expect = replace(full, **{role: {**known, f"{name}-renamed": array}})
+                renamed: dict[str, Any] = {role: {**known, f"{name}-renamed": array}}
+                expect = replace(full, **renamed)
                 assert_invalid(harness.judge(harness.data, expect), {check}, harness)
 
     def test_expected_a_private_tensor(self, harness: Harness) -> None:

@@ -100,7 +100,7 @@ def _budget(harness: Harness, share: int = 1) -> Callable[[Callable[..., None]],
         max_examples=max(1, harness.case.examples // share),
         deadline=None,
         database=None,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
     )
 
 

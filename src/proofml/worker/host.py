@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proofml.errors import BackendFailed, UnsupportedModel, UsageError
+from proofml.errors import BackendFailed, UnsupportedModel, UsageError, printable
 from proofml.worker.limits import Limits, Progress, silent
 
 #: Where a backend's worker runs with another interpreter: `PROOFML_PYTHON_EZKL=/path/python`.
@@ -228,7 +228,8 @@ def _tail(path: Path) -> str:
         return ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     fatal = next((i for i, line in enumerate(lines) if line.startswith("Fatal Python error")), None)
-    return " | ".join(lines[-4:] if fatal is None else lines[max(0, fatal - 3) : fatal + 1])
+    words = lines[-4:] if fatal is None else lines[max(0, fatal - 3) : fatal + 1]
+    return printable(" | ".join(words))
 
 
 def _outcome(state: _State, code: int, tail: str) -> Any:
