@@ -9,7 +9,7 @@ DEMO := .demo
 PY := $(VENV)/bin/python
 JOBS ?= 2
 # scikit-learn and skl2onnx are small; torch is not, tests that need it run where it is installed.
-TEST_EXTRAS := -e '.[reexec,ezkl,test,dev]' 'pyright[nodejs]' scikit-learn skl2onnx
+TEST_EXTRAS := -e '.[reexec,ezkl,test,test-models,dev]' 'pyright[nodejs]' scikit-learn skl2onnx
 # Only the .onnx files in these packages are read, so they come without what they depend on.
 TEST_MODELS := --no-deps magika 'rapidocr-onnxruntime; python_version < "3.13"'
 DEMO_EXTRAS := -e '.[ezkl]'

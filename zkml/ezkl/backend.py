@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proofml.backend import Context, Evidence, Probe, Request, Support, Trial
-from proofml.errors import UsageError
+from proofml.errors import BackendFailed, UsageError
 from proofml.guarantee import Guarantee, Integrity
 from proofml.tensors import Array
 
@@ -86,7 +86,10 @@ class EzklBackend:
     ) -> Evidence:
         from proofml.zkml.ezkl.prover import prove
 
-        return prove(model, inputs, request, context)
+        try:
+            return prove(model, inputs, request, context)
+        except OSError as error:  # of this process, not of a worker: a full disk, most often
+            raise BackendFailed(f"proving with ezkl: {error}") from error
 
     def verify(self, trial: Trial) -> Guarantee:
         from proofml.zkml.ezkl.verifier import verify

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,17 @@ def _ezkl(job: Job) -> Any:
     return ezkl
 
 
-def _must(result: Any, what: str) -> None:
+def _call(function: Callable[..., Any], *args: Any, **options: Any) -> None:
+    """Call EZKL; a full disk, which it only tells in words, becomes the `OSError` that it was."""
+    try:
+        result = function(*args, **options)
+    except (RuntimeError, OSError) as error:
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        if found is not None:
+            raise OSError(int(found[1]), str(error)) from error
+        raise
     if result is False:
-        raise RuntimeError(f"EZKL's {what} returned False")
+        raise RuntimeError(f"EZKL's {function.__name__} returned False")
 
 
 def _run_args(ezkl: Any, wanted: dict[str, Any]) -> Any:
@@ -41,7 +50,7 @@ def _run_args(ezkl: Any, wanted: dict[str, Any]) -> Any:
 def srs(job: Job) -> dict[str, Any]:
     """Make a development reference string of 2^k points in `srs`; its secret is not kept."""
     job.progress("generate srs")
-    _ezkl(job).gen_srs("srs", job.args["logrows"])
+    _call(_ezkl(job).gen_srs, "srs", job.args["logrows"])
     return {}
 
 
@@ -49,10 +58,8 @@ def settings(job: Job) -> dict[str, Any]:
     """`model.onnx` and run arguments -> `settings.json`, raw as EZKL writes it."""
     ezkl = _ezkl(job)
     job.progress("settings")
-    _must(
-        ezkl.gen_settings("model.onnx", "settings.json", _run_args(ezkl, job.args["run_args"])),
-        "gen_settings",
-    )
+    arguments = _run_args(ezkl, job.args["run_args"])
+    _call(ezkl.gen_settings, "model.onnx", "settings.json", arguments)
     return {}
 
 
@@ -60,9 +67,11 @@ def calibrate(job: Job) -> dict[str, Any]:
     """Tune `settings.json` on `data.json`; returns the run arguments that EZKL chose."""
     ezkl = _ezkl(job)
     job.progress("settings")
-    ezkl.gen_settings("model.onnx", "settings.json", _run_args(ezkl, job.args["run_args"]))
+    arguments = _run_args(ezkl, job.args["run_args"])
+    _call(ezkl.gen_settings, "model.onnx", "settings.json", arguments)
     job.progress("calibrate")
-    ezkl.calibrate_settings(
+    _call(
+        ezkl.calibrate_settings,
         "data.json",
         "model.onnx",
         "settings.json",
@@ -78,11 +87,11 @@ def setup(job: Job) -> dict[str, Any]:
     """`model.onnx`, `settings.json` and an SRS -> `circuit`, `vk` and (if wanted) `pk`."""
     ezkl = _ezkl(job)
     job.progress("compile")
-    _must(ezkl.compile_circuit("model.onnx", "circuit", "settings.json"), "compile_circuit")
+    _call(ezkl.compile_circuit, "model.onnx", "circuit", "settings.json")
     job.progress("setup")
     # The proving key is computed in any case; only a prover has a use for gigabytes of it.
     target = "pk" if job.args["keep_pk"] else os.devnull
-    _must(ezkl.setup("circuit", "vk", target, job.args["srs"]), "setup")
+    _call(ezkl.setup, "circuit", "vk", target, job.args["srs"])
     return {}
 
 
@@ -90,7 +99,7 @@ def witness(job: Job) -> dict[str, Any]:
     """`data.json` -> the fields of the witness that a statement needs."""
     ezkl = _ezkl(job)
     job.progress("witness")
-    ezkl.gen_witness("data.json", job.args["circuit"], "witness.json")
+    _call(ezkl.gen_witness, "data.json", job.args["circuit"], "witness.json")
     written = json.loads(Path("witness.json").read_text())
     return {
         "outputs": written["outputs"],
@@ -106,9 +115,10 @@ def prove(job: Job) -> dict[str, Any]:
     """`data.json` with the Statement's words -> `proof.json`."""
     ezkl = _ezkl(job)
     job.progress("witness")
-    ezkl.gen_witness("data.json", job.args["circuit"], "witness.json")
+    _call(ezkl.gen_witness, "data.json", job.args["circuit"], "witness.json")
     job.progress("prove")
-    ezkl.prove("witness.json", job.args["circuit"], job.args["pk"], "proof.json", job.args["srs"])
+    paths = ("witness.json", job.args["circuit"], job.args["pk"], "proof.json", job.args["srs"])
+    _call(ezkl.prove, *paths)
     return {}
 
 

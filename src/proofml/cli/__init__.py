@@ -15,7 +15,7 @@ ENV_PREFIX = "PROOFML"
 COMMANDS = {
     "inspect": "Show a model's interface, operators, size, digests, and who can prove it.",
     "backends": "List the registered backends and whether they can run here.",
-    "export": "Export a saved PyTorch program or scikit-learn model to ONNX.",
+    "export": "Run a function of yours that returns a model, and write it as ONNX.",
     "setup": "Make (or find in the cache) what proving a model needs.",
     "prove": "Prove the inference of MODEL on INPUT.",
     "verify": "Verify a proof and print the verdict.",
