@@ -8,11 +8,13 @@ VENV := .venv
 DEMO := .demo
 PY := $(VENV)/bin/python
 JOBS ?= 2
-# scikit-learn and skl2onnx are small; torch is not, tests that need it run where it is installed.
-TEST_EXTRAS := -e '.[reexec,ezkl,test,test-models,dev]' 'pyright[nodejs]' scikit-learn skl2onnx
+TEST_EXTRAS := -e '.[reexec,ezkl,sklearn,test,dev]'
 # Only the .onnx files in these packages are read, so they come without what they depend on.
 TEST_MODELS := --no-deps magika 'rapidocr-onnxruntime; python_version < "3.13"'
 DEMO_EXTRAS := -e '.[ezkl]'
+# torch is large, so what needs it has an environment of its own.
+TORCH := .venv-torch
+TORCH_EXTRAS := torch==2.13.0 -e '.[reexec,ezkl,torch,test]'
 
 .PHONY: help
 help: ## this list
@@ -37,6 +39,14 @@ demo: $(DEMO)/venv/.ready ## prove one inference, verify it in a second process,
 test: lint ## lint, then every test but the slow ones
 	@echo "==> pytest"
 	@$(PY) -m pytest -n $(JOBS) -m "not slow"
+
+$(TORCH)/.ready: pyproject.toml setup.py Makefile tools/environment.sh
+	@tools/environment.sh $(TORCH) $(TORCH_EXTRAS)
+
+.PHONY: test-export
+test-export: $(TORCH)/.ready ## the tests of exports from PyTorch and scikit-learn (installs torch)
+	@echo "==> pytest, exports"
+	@$(TORCH)/bin/python -m pytest tests/core/test_export.py tests/core/test_cli_export.py
 
 .PHONY: test-slow
 test-slow: $(VENV)/.ready ## the tests that prove for minutes
@@ -63,5 +73,5 @@ docs: $(VENV)/.ready ## regenerate docs/cli.md and docs/checks.md
 
 .PHONY: clean
 clean: ## remove environments, caches and whatever was built
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info
+	rm -rf $(VENV) $(TORCH) $(DEMO) build dist *.egg-info
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -313,6 +313,10 @@ WRONG: dict[str, tuple[list[str], str]] = {
     ),
     "input of another shape": (["prove", "model.onnx", "flat.json", "-o", "a"], "float32[1, 4]"),
     "ragged input": (["prove", "model.onnx", "ragged.json", "-o", "a"], "ragged.json"),
+    "numbers beyond the dtype": (
+        ["prove", "model.onnx", "huge.json", "-o", "a"],
+        "'x' holds numbers outside float32",
+    ),
     "input is text": (["prove", "model.onnx", "text.json", "-o", "a"], "list of numbers"),
     "input is a list": (["prove", "model.onnx", "list.json", "-o", "a"], "list"),
     "input is binary": (["prove", "model.onnx", "model.onnx", "-o", "a"], "expected .npz, .npy"),
@@ -382,6 +386,7 @@ def test_wrong_use(cli: Cli, good_proof: bytes, name: str) -> None:
     Path("flat.json").write_text('{"x": [1, 2, 3, 4]}')
     Path("ragged.json").write_text('{"x": [[1, 2], [3]]}')
     Path("text.json").write_text('{"x": [["a", "b", "c", "d"]]}')
+    Path("huge.json").write_text('{"x": [[1e300, 0, 0, 0]]}')
     Path("list.json").write_text("[[1, 2, 3, 4]]")
     Path("empty.toml").write_text("")
     Path("blank.txt").write_text("\n")
@@ -466,8 +471,13 @@ def test_version(cli: Cli) -> None:
 
 def test_every_option_has_a_variable(proven: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROOFML_VERIFY_MODEL", "model.onnx")
-    monkeypatch.setenv("PROOFML_VERIFY_AS_JSON", "1")
+    monkeypatch.setenv("PROOFML_VERIFY_JSON", "1")
     assert proven("verify", "x.pml").json["status"] == "accepted"
+    monkeypatch.setenv("PROOFML_VERIFY_INPUT", "x.json")
+    passed = {
+        c["check"] for c in proven("verify", "x.pml").json["checks"] if c["result"] == "passed"
+    }
+    assert "core.9" in passed
     monkeypatch.setenv("PROOFML_VERIFY_MODEL", "other.onnx")
     assert proven("verify", "x.pml").json["failed_check"] == "core.7"
     assert proven("verify", "x.pml", "--model", "model.onnx").code == 0
@@ -481,6 +491,9 @@ def test_every_option_has_a_variable(proven: Cli, monkeypatch: pytest.MonkeyPatc
     done = proven("verify", "from-env.pml", "--model", "model.onnx")
     assert done.json["status"] == "accepted"
     assert "srs:local-dev" in done.json["policy"]["assumptions"]
+    monkeypatch.setenv("PROOFML_KEYS_GENERATE_PASSPHRASE_FILE", "x.json")
+    assert proven("keys", "generate", "other.pem").code == 0
+    assert proven("keys", "show", "other.pem").code == 2
 
 
 def test_cache_in_the_environment(

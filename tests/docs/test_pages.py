@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -29,9 +30,8 @@ PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 SEPARATORS = {"|", "||", "&&", ";", ">", ">>", "<", "&"}
-PROVE = (
-    "proofml prove examples/digits/digits_cnn.onnx examples/digits/digit.npz -b reexec -o digit.pml"
-)
+MODEL = "examples/digits/digits_cnn.onnx"
+PROVE = f"proofml prove {MODEL} examples/digits/digit.npz -b reexec -o digit.pml"
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,17 @@ def test_options_come_from_the_environment(
     done = shell("PROOFML_VERIFY_POLICY=missing.toml proofml verify digit.pml")
     assert done.returncode == 2
     assert "missing.toml" in done.stderr
+
+
+def test_every_key_of_a_verdict_is_on_the_page(
+    shell: Callable[[str], subprocess.CompletedProcess[str]],
+) -> None:
+    done = shell(f"{PROVE} >&2; proofml verify digit.pml --model {MODEL} --json")
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    page = (ROOT / "docs" / "verdict.md").read_text("utf-8")
+    for key in (*value, *value["guarantee"], *value["checks"][0]):
+        assert f"`{key}`" in page, key
 
 
 PYTHON = [block for block in ALL if block.info == "python"]

@@ -114,7 +114,7 @@ class Forger:
 
     def prove(self) -> Proof:
         """The proof; nothing of it was checked."""
-        shape = self._shape()
+        shape = self.shape()
         settings = self.settings()
         srs = self.srs or generate(self.context.store, int(self.run("logrows")))
         keys = make_keys(shape, cast(Any, settings), srs, self.context, proving=True)
@@ -140,8 +140,8 @@ class Forger:
     def settings(self) -> Doctored:
         """What EZKL generates from his run arguments, doctored; not read strictly."""
         with self.context.store.scratch() as folder:
-            (folder / "model.onnx").write_bytes(self._shape().wrapped())
-            arguments = {**RUN_ARGS, **self._shape().python_visibility(), **self.run_args}
+            (folder / "model.onnx").write_bytes(self.shape().wrapped())
+            arguments = {**RUN_ARGS, **self.shape().python_visibility(), **self.run_args}
             self._stage("settings", {"run_args": arguments}, folder)
             value = json.loads(
                 canonical_settings(json.loads((folder / "settings.json").read_bytes()))
@@ -149,7 +149,7 @@ class Forger:
         self.doctor(value)
         return Doctored(canonical_settings(value))
 
-    def _shape(self) -> Shape:
+    def shape(self) -> Shape:
         return Shape(
             self.model,
             {name: array.shape for name, array in self.inputs.items()},

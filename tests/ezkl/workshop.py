@@ -124,12 +124,10 @@ class Workshop:
     def bare(self, what: Proof | Attacker) -> bool:
         """Whether EZKL's own verifier accepts the evidence: it sees neither model nor Statement."""
         if isinstance(what, Proof):
-            what = Attacker.of(what.to_bytes())
+            what = self.take(what)
         blob = ProofBlob.unpack(what.sections["proof"])
-        detail = what.statement["computation"]["detail"]
         (entry,) = [e for e in what.predicate["evidence"] if e["name"] == "srs"]
-        srs = self.prover.store.object_path(entry["sha256"])
-        assert detail["srs_sha256"]
+        srs = self.folder / f"{entry['sha256']}.evidence"
         with self.prover.store.scratch() as folder:
             (folder / "settings.json").write_bytes(what.sections["settings"])
             (folder / "vk").write_bytes(what.sections["verifying-key"])

@@ -15,6 +15,9 @@ from typing import Any
 
 from proofml.worker.job import Job
 
+#: More than a file system gives away for nothing at the end of a file.
+_BLOCK = 1 << 12
+
 
 def _ezkl(job: Job) -> Any:
     # EZKL reads lookup tables unchecked from a cache below this folder: a shared one would let a
@@ -27,17 +30,26 @@ def _ezkl(job: Job) -> Any:
     return ezkl
 
 
-def _call(function: Callable[..., Any], *args: Any, **options: Any) -> None:
-    """Call EZKL; a full disk, which it only tells in words, becomes the `OSError` that it was."""
+def _call(function: Callable[..., Any], *args: Any, wrote: str, **options: Any) -> None:
+    """Call EZKL. A full disk, which it tells in words or not at all, becomes an `OSError`.
+
+    It leaves what it buffers to a destructor that ignores errors, so the file that it `wrote` may
+    be cut short: then nothing can be appended to it either.
+    """
     try:
         result = function(*args, **options)
-    except (RuntimeError, OSError) as error:
+    except BaseException as error:  # a panic is none of `Exception`
         found = re.search(r"\(os error (\d+)\)", str(error))
         if found is not None:
             raise OSError(int(found[1]), str(error)) from error
         raise
     if result is False:
         raise RuntimeError(f"EZKL's {function.__name__} returned False")
+    size = os.path.getsize(wrote)
+    with open(wrote, "ab") as file:
+        file.write(bytes(_BLOCK))
+        file.flush()
+        file.truncate(size)
 
 
 def _run_args(ezkl: Any, wanted: dict[str, Any]) -> Any:
@@ -50,7 +62,7 @@ def _run_args(ezkl: Any, wanted: dict[str, Any]) -> Any:
 def srs(job: Job) -> dict[str, Any]:
     """Make a development reference string of 2^k points in `srs`; its secret is not kept."""
     job.progress("generate srs")
-    _call(_ezkl(job).gen_srs, "srs", job.args["logrows"])
+    _call(_ezkl(job).gen_srs, "srs", job.args["logrows"], wrote="srs")
     return {}
 
 
@@ -59,7 +71,7 @@ def settings(job: Job) -> dict[str, Any]:
     ezkl = _ezkl(job)
     job.progress("settings")
     arguments = _run_args(ezkl, job.args["run_args"])
-    _call(ezkl.gen_settings, "model.onnx", "settings.json", arguments)
+    _call(ezkl.gen_settings, "model.onnx", "settings.json", arguments, wrote="settings.json")
     return {}
 
 
@@ -68,7 +80,7 @@ def calibrate(job: Job) -> dict[str, Any]:
     ezkl = _ezkl(job)
     job.progress("settings")
     arguments = _run_args(ezkl, job.args["run_args"])
-    _call(ezkl.gen_settings, "model.onnx", "settings.json", arguments)
+    _call(ezkl.gen_settings, "model.onnx", "settings.json", arguments, wrote="settings.json")
     job.progress("calibrate")
     _call(
         ezkl.calibrate_settings,
@@ -79,6 +91,7 @@ def calibrate(job: Job) -> dict[str, Any]:
         lookup_safety_margin=job.args["lookup_margin"],
         scales=job.args["scales"] or None,
         max_logrows=job.args["max_logrows"],
+        wrote="settings.json",
     )
     return {}
 
@@ -87,11 +100,11 @@ def setup(job: Job) -> dict[str, Any]:
     """`model.onnx`, `settings.json` and an SRS -> `circuit`, `vk` and (if wanted) `pk`."""
     ezkl = _ezkl(job)
     job.progress("compile")
-    _call(ezkl.compile_circuit, "model.onnx", "circuit", "settings.json")
+    _call(ezkl.compile_circuit, "model.onnx", "circuit", "settings.json", wrote="circuit")
     job.progress("setup")
     # The proving key is computed in any case; only a prover has a use for gigabytes of it.
     target = "pk" if job.args["keep_pk"] else os.devnull
-    _call(ezkl.setup, "circuit", "vk", target, job.args["srs"])
+    _call(ezkl.setup, "circuit", "vk", target, job.args["srs"], wrote="vk")
     return {}
 
 
@@ -99,7 +112,7 @@ def witness(job: Job) -> dict[str, Any]:
     """`data.json` -> the fields of the witness that a statement needs."""
     ezkl = _ezkl(job)
     job.progress("witness")
-    _call(ezkl.gen_witness, "data.json", job.args["circuit"], "witness.json")
+    _call(ezkl.gen_witness, "data.json", job.args["circuit"], "witness.json", wrote="witness.json")
     written = json.loads(Path("witness.json").read_text())
     return {
         "outputs": written["outputs"],
@@ -115,10 +128,10 @@ def prove(job: Job) -> dict[str, Any]:
     """`data.json` with the Statement's words -> `proof.json`."""
     ezkl = _ezkl(job)
     job.progress("witness")
-    _call(ezkl.gen_witness, "data.json", job.args["circuit"], "witness.json")
+    _call(ezkl.gen_witness, "data.json", job.args["circuit"], "witness.json", wrote="witness.json")
     job.progress("prove")
     paths = ("witness.json", job.args["circuit"], job.args["pk"], "proof.json", job.args["srs"])
-    _call(ezkl.prove, *paths)
+    _call(ezkl.prove, *paths, wrote="proof.json")
     return {}
 
 

@@ -189,8 +189,10 @@ def _check_settings(trial: Trial, record: Record, policy: EzklPolicy) -> Setting
         settings = Settings.read(data)
     except FieldError as error:
         raise VerificationError("ezkl.3", str(error)) from error
+    # Whole numbers have scale 0 whatever the settings say, and EZKL calibrates theirs to 0.
+    fractions = any(claim.dtype.startswith("float") for claim in trial.proof.statement.inputs)
     for key, low in (
-        ("input_scale", policy.min_input_scale),
+        ("input_scale", policy.min_input_scale if fractions else 0),
         ("param_scale", policy.min_param_scale),
     ):
         if settings.run_args[key] < low:
@@ -418,14 +420,23 @@ def _commitment_of(
         try:
             return commitment_of_parameters(shape, inputs, circuit, context)
         except WorkerFailed as error:
-            if error.kind in _OUR_FAULT or value:
+            if _is_our_fault(error) or value:
                 raise
     raise AssertionError("unreachable")
 
 
+def _is_our_fault(error: ProofmlError) -> bool:
+    return isinstance(error, WorkerFailed) and (error.kind in _OUR_FAULT or _was_killed(error))
+
+
+def _was_killed(error: WorkerFailed) -> bool:
+    """No proof sends a SIGKILL; a person does, or a system that runs out of memory."""
+    return error.kind == "signal" and "SIGKILL" in str(error)
+
+
 def _blame(number: str, message: str, error: ProofmlError, checks: Checks) -> NoReturn:
     """The proof's fault, unless this machine lacked a resource."""
-    if isinstance(error, WorkerFailed) and error.kind in _OUR_FAULT:
+    if _is_our_fault(error):
         raise error
     checks.failed(number, message, expected="a circuit", got=str(error)[:300])
 
@@ -452,7 +463,7 @@ def _check_proof(trial: Trial, blob: ProofBlob, settings: Settings, srs: Srs, vk
                 progress=trial.context.progress,
             )
         except WorkerFailed as error:
-            if error.kind == "disk":
+            if error.kind == "disk" or _was_killed(error):
                 raise
             checks.failed("ezkl.15", "EZKL's verifier broke down", got=str(error)[:300])
     if verdict["accepted"] is not True:

@@ -37,11 +37,23 @@ class LazyGroup(click.Group):
             return None
         command = import_module(f"proofml.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
+        _name_variables(command, f"{ENV_PREFIX}_{cmd_name.upper()}")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _name_variables(command: click.Command, prefix: str) -> None:
+    """Each option's environment variable, by how it is written and not by its parameter's name."""
+    for option in command.params:
+        if isinstance(option, click.Option) and option.envvar is None:
+            flag = max(option.opts, key=len).lstrip("-")
+            option.envvar = f"{prefix}_{flag.replace('-', '_').upper()}"
+    if isinstance(command, click.Group):
+        for name, inner in command.commands.items():
+            _name_variables(inner, f"{prefix}_{name.upper()}")
 
 
 @click.group(

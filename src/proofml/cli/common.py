@@ -238,5 +238,8 @@ def _read_json(data: bytes, dtypes: Mapping[str, str]) -> dict[str, Array]:
             info = np.iinfo(dtype)
             if int(array.min()) < info.min or int(array.max()) > info.max:
                 raise ValueError(f"{name!r} holds numbers outside {dtype}")
-        result[name] = array.astype(dtype)
+        with np.errstate(over="ignore"):
+            result[name] = array.astype(dtype)
+        if dtype.kind == "f" and not (np.isfinite(result[name]) == np.isfinite(array)).all():
+            raise ValueError(f"{name!r} holds numbers outside {dtype}")
     return result

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from proofml.backend import Trial
-from proofml.canonical import real
+from proofml.canonical import dumps, real
 from proofml.errors import UnsupportedModel, UsageError, VerificationError
 from proofml.fields import FieldError, Fields
 from proofml.guarantee import Guarantee, Integrity
@@ -51,7 +51,11 @@ def verify(trial: Trial) -> Guarantee:
     try:
         made_by = fields.string("version", longest=64)
         for key, value in SETTINGS.items():
-            checks.equal("reexec.1", f"computation {key}", expected=value, got=fields.raw(key))
+            # As JSON: Python alone takes true for 1.
+            found = dumps(fields.raw(key)).decode()
+            checks.equal(
+                "reexec.1", f"computation {key}", expected=dumps(value).decode(), got=found
+            )
         fields.done()
     except FieldError as error:
         raise VerificationError("reexec.1", str(error)) from error

@@ -81,11 +81,12 @@ class ForgeryTests:
         for key in detail:
             attacker = harness.attacker()
             theirs = attacker.statement["computation"]["detail"]
-            theirs[key] = _changed(theirs[key])
             field = f"{DETAIL}{key}"
             if field not in harness.case.bound_by:
                 field = "computation.detail"
-            assert_bound(harness.judge(attacker.forge()), field, None, harness)
+            for wrong in _changed(theirs[key]):
+                theirs[key] = wrong
+                assert_bound(harness.judge(attacker.forge()), field, None, harness)
             del theirs[key]
             assert_invalid(harness.judge(attacker.forge()), numbers, harness)
 
@@ -227,12 +228,12 @@ def _lenient(field: str) -> str | None:
     )
 
 
-def _changed(value: object) -> object:
-    """Another value of the same type."""
+def _changed(value: object) -> list[object]:
+    """Other values: near ones of the same type, and one that Python alone calls equal."""
     if isinstance(value, bool):
-        return not value
+        return [not value, int(value)]
     if isinstance(value, int):
-        return value + 1
+        return [value + 1, *([bool(value)] if value in (0, 1) else [])]
     if isinstance(value, str):
-        return value[:-1] + ("0" if value[-1:] != "0" else "1")
-    return None if value else "something"
+        return [value[:-1] + ("0" if value[-1:] != "0" else "1")]
+    return [None if value else "something"]
