@@ -68,6 +68,12 @@ def test_tolerance(honest: bytes, model: Model) -> None:
             assert 0 < float(verdict.guarantee.notes["largest difference"]) < 0.01
 
 
+def test_equality_is_said(honest: bytes, model: Model) -> None:
+    for policy in (Policy(), tolerant(0.5)):
+        (check,) = [c for c in judge(honest, model, policy).checks if c.number == "reexec.4"]
+        assert check.detail == "equal to the bit"
+
+
 def test_no_tolerance_for_nan(honest: bytes, model: Model) -> None:
     for wrong in (math.nan, math.inf):
         verdict = judge(shifted(honest, wrong), model, tolerant(1e30))

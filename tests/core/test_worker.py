@@ -128,6 +128,7 @@ def test_signals(tmp_path: Path, number: signal.Signals) -> None:
     error = failed(tmp_path, "die", {"signal": number})
     assert error.kind == "signal"
     assert f"dying: killed by {number.name}" in str(error)
+    assert ("killed by somebody" in str(error)) == (number == signal.SIGKILL)
     assert "these are my last words" in error.last_words
 
 

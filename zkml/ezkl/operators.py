@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from proofml.backend import Request
 from proofml.errors import UsageError
 from proofml.graph.cost import multiply_accumulates
-from proofml.graph.tensor import FLOATING
 from proofml.statement import Visibility
+from proofml.zkml.ezkl.dialect import differing_forms
 from proofml.zkml.ezkl.params import HIDEABLE, Options
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def foreign_operators(model: Model) -> list[str]:
 
     A prover who skips `obstacles` would prove EZKL's reading of the model under its digest.
     """
-    return _unknown(model) + _restrictions(model)
+    return _unknown(model) + _restrictions(model) + differing_forms(model, _computing(model))
 
 
 def size_obstacle(model: Model, options: Options) -> str:
@@ -126,8 +126,7 @@ def _unknown(model: Model) -> list[str]:
 
 
 def _restrictions(model: Model) -> list[str]:
-    """Forms of supported operators that EZKL refuses or computes otherwise."""
-    types = {name: kind for name, (kind, _) in model.shapes.items()}
+    """Forms of supported operators that EZKL refuses."""
     reasons: list[str] = []
     for node in _computing(model):
         attributes = {attribute.name: attribute for attribute in node.attribute}
@@ -135,10 +134,4 @@ def _restrictions(model: Model) -> list[str]:
             dilations = attributes.get("dilations")
             if dilations is not None and any(d != 1 for d in dilations.ints):
                 reasons.append(f"operator {node.op_type} with dilations other than 1")
-        elif (
-            node.op_type == "Cast"
-            and attributes["to"].i not in FLOATING
-            and types.get(node.input[0]) in FLOATING
-        ):
-            reasons.append("operator Cast from a float (EZKL rounds down, ONNX towards zero)")
     return sorted(set(reasons))

@@ -6,67 +6,51 @@ the string that this verifier accepts, and the instances to the Statement. The s
 with a proof are believed only once they were derived again from the model, or when the policy
 pins them.
 
-A failure inside the derivation (a panic, an abort) on a prover's settings is the proof's fault;
-a lack of memory, time or disk is this machine's.
+Checks 11 to 13 are in `derivation.py`, 8 to 11 in `instances.py`, 17 in `fidelity_check.py`.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import NoReturn
-
-from proofml.backend import Context, Trial
+from proofml.backend import Trial
 from proofml.canonical import sha256
-from proofml.checks import Checks
 from proofml.errors import (
     BackendUnavailable,
     PolicyRefused,
-    ProofmlError,
     UsageError,
     VerificationError,
 )
 from proofml.fields import FieldError
 from proofml.guarantee import Guarantee, Integrity
-from proofml.model import Model
-from proofml.runtime import run_model, runtime_version
-from proofml.statement import TensorClaim, Visibility
+from proofml.statement import Visibility
 from proofml.store import file_sha256
-from proofml.tensors import Array
 from proofml.worker import Limits, WorkerFailed
 from proofml.zkml.ezkl import field
 from proofml.zkml.ezkl.circuit import (
-    Shape,
-    commitment_of_parameters,
-    derive_settings,
     ezkl_version,
-    make_keys,
     poseidon,
     stage,
 )
+from proofml.zkml.ezkl.derivation import check_shapes, derive, was_killed
 from proofml.zkml.ezkl.evidence import MAX_INSTANCES, MAX_TRANSCRIPT, ProofBlob
-from proofml.zkml.ezkl.fidelity import measure
+from proofml.zkml.ezkl.fidelity_check import check_fidelity
 from proofml.zkml.ezkl.instances import (
     INPUT_CHECK,
     OUTPUT_CHECK,
-    PARAMETER_CHECK,
     check_instances,
     uniform,
     visibility_of,
 )
-from proofml.zkml.ezkl.operators import foreign_operators
 from proofml.zkml.ezkl.params import HIDEABLE
 from proofml.zkml.ezkl.policy import EzklPolicy, Pin
 from proofml.zkml.ezkl.record import Record
 from proofml.zkml.ezkl.settings import MAX_SETTINGS_BYTES, Settings
 from proofml.zkml.ezkl.srs import CEREMONY, Srs, find, srs_size
-from proofml.zkml.ezkl.wrap import WORDS
 
 #: Discrete logarithms in BN254's groups after the improvements to the number field sieve
 #: (Kim and Barbulescu 2016; Menezes, Sarkar and Singh, ePrint 2016/1102): near 100 bits.
 SOUNDNESS_BITS = 100
 MAX_KEY_BYTES = 512 << 20
 VERIFY_LIMITS = Limits(memory=4 << 30, seconds=600)
-_OUR_FAULT = ("memory", "timeout", "disk")
 
 
 def verify(trial: Trial) -> Guarantee:
@@ -111,9 +95,9 @@ def verify(trial: Trial) -> Guarantee:
     _check_commitments(trial, settings)
     vk = trial.proof.evidence("verifying-key", check="ezkl.14", most=MAX_KEY_BYTES)
     if pin is None:
-        _derive(trial, record, settings, srs, vk)
+        derive(trial, record, settings, srs, vk)
     else:
-        _check_shapes(trial, settings)
+        check_shapes(trial, settings)
         if trial.expect.model is None:
             checks.assumed(
                 "ezkl.12", "interface:unpinned", "pinned by the policy, no model at hand"
@@ -126,7 +110,7 @@ def verify(trial: Trial) -> Guarantee:
         checks.equal("ezkl.14", "pinned key", expected=pin.verifying_key, got=sha256(vk))
     checks.passed("ezkl.14", record.verifying_key)
     _check_proof(trial, blob, settings, srs, vk)
-    notes, objections = _check_fidelity(trial, policy)
+    notes, objections = check_fidelity(trial, policy)
     return _conclude(trial, record, settings, srs, assumptions, notes, objections)
 
 
@@ -222,10 +206,12 @@ def _check_settings(trial: Trial, record: Record, policy: EzklPolicy) -> Setting
 def _find_pin(trial: Trial, record: Record, policy: EzklPolicy) -> Pin | None:
     claim = trial.proof.statement.model
     model = claim.architecture_sha256 or claim.canonical_sha256
-    for pin in policy.pinned:
-        if pin.model == model and pin.settings == record.settings:
-            return pin
-    return None
+    pins = [pin for pin in policy.pinned if (pin.model, pin.settings) == (model, record.settings)]
+    # One circuit may be pinned with the keys of several strings; check ezkl.14 names a miss.
+    return next(
+        (pin for pin in pins if pin.verifying_key == record.verifying_key),
+        pins[0] if pins else None,
+    )
 
 
 def _check_srs(
@@ -312,135 +298,6 @@ def _check_commitments(trial: Trial, settings: Settings) -> None:
             checks.open_commitments.discard(f"{role}.{index}")
 
 
-def _check_shapes(trial: Trial, settings: Settings) -> None:
-    """Part of (12): the visible tensors have the shapes that the settings give to instances.
-
-    ONNX may leave dimensions of an output open; EZKL's file, derived again or pinned, does not.
-    It writes a scalar as a vector of one.
-    """
-    statement = trial.proof.statement
-    words = [(1, WORDS)]
-    inputs = [claim.shape or (1,) for claim in statement.inputs if claim.sha256 is not None]
-    outputs = [claim.shape or (1,) for claim in statement.outputs if claim.sha256 is not None]
-    if visibility_of(statement.inputs) is Visibility.PUBLIC:
-        inputs += words
-    elif visibility_of(statement.outputs) is Visibility.PUBLIC:
-        outputs += words
-    trial.checks.equal(
-        "ezkl.12",
-        "shapes of the visible tensors, the Statement's words among them",
-        expected=settings.instance_shapes,
-        got=(*inputs, *outputs),
-    )
-
-
-def _check_hidden_shapes(trial: Trial, model: Model) -> None:
-    """Part of (12): no instance tells the shape of a hidden output, so the model must."""
-    statement, checks = trial.proof.statement, trial.checks
-    claims = zip(statement.outputs, model.outputs, strict=True)  # core.14
-    open_ones = [
-        claim
-        for claim, spec in claims
-        if claim.sha256 is None and (spec.shape is None or None in spec.shape)
-    ]
-    if not open_ones:
-        return
-    shapes, _ = model.infer(
-        {claim.name: claim.shape for claim in statement.inputs}, store=trial.context.store
-    )
-    for claim in open_ones:
-        found = shapes.get(claim.name, (0, None))[1]
-        checks.equal("ezkl.12", f"shape of {claim.name}", expected=found, got=claim.shape)
-
-
-def _derive(trial: Trial, record: Record, settings: Settings, srs: Srs, vk: bytes) -> None:
-    """(11) hashed parameters, (12) settings and (13) key, all from the verifier's own model."""
-    model, checks, statement = trial.expect.model, trial.checks, trial.proof.statement
-    assert model is not None  # the caller saw to it
-    shape = Shape(
-        model,
-        {claim.name: claim.shape for claim in statement.inputs},
-        visibility_of(statement.inputs).value,
-        visibility_of(statement.outputs).value,
-        record.parameters,
-    )
-    reasons = foreign_operators(model)
-    if reasons:
-        checks.failed(
-            "ezkl.12", "EZKL computes this model otherwise than ONNX", got="; ".join(reasons)
-        )
-    try:
-        derived = derive_settings(shape, settings.run_args, trial.context)
-    except ProofmlError as error:
-        _blame("ezkl.12", "EZKL refuses these settings for this model", error, checks)
-    if derived != settings.data:
-        checks.failed(
-            "ezkl.12",
-            "settings derived again from the model and the run arguments",
-            expected=sha256(derived),
-            got=settings.digest,
-        )
-    _check_shapes(trial, settings)
-    _check_hidden_shapes(trial, model)
-    checks.passed("ezkl.12", "derived from the model")
-    proving = record.parameters == "hashed"  # its commitment needs the compiled circuit
-    try:
-        keys = make_keys(shape, settings, srs, trial.context, proving=proving)
-    except ProofmlError as error:
-        _blame("ezkl.13", "EZKL makes no key from the model and these settings", error, checks)
-    own = keys.vk.read_bytes()
-    checks.equal(
-        "ezkl.13",
-        f"verifying key derived again (made with ezkl {record.ezkl}, here {ezkl_version()})",
-        expected=sha256(own),
-        got=sha256(vk),
-    )
-    checks.passed("ezkl.13", "derived from the model")
-    if record.commitment is not None and keys.circuit is not None:
-        commitment = _commitment_of(shape, statement.inputs, keys.circuit, trial.context)
-        checks.equal(
-            PARAMETER_CHECK,
-            "commitment to the parameters of the expected model",
-            expected=commitment.hex(),
-            got=record.commitment.hex(),
-        )
-        checks.open_commitments.discard("model")
-
-
-def _commitment_of(
-    shape: Shape, claims: tuple[TensorClaim, ...], circuit: Path, context: Context
-) -> bytes:
-    """The commitment does not depend on the input, but some inputs have no witness (1 / 0)."""
-    import numpy as np
-
-    for value in (0, 1):
-        inputs = {
-            claim.name: np.full(claim.shape, value, np.dtype(claim.dtype)) for claim in claims
-        }
-        try:
-            return commitment_of_parameters(shape, inputs, circuit, context)
-        except WorkerFailed as error:
-            if _is_our_fault(error) or value:
-                raise
-    raise AssertionError("unreachable")
-
-
-def _is_our_fault(error: ProofmlError) -> bool:
-    return isinstance(error, WorkerFailed) and (error.kind in _OUR_FAULT or _was_killed(error))
-
-
-def _was_killed(error: WorkerFailed) -> bool:
-    """No proof sends a SIGKILL; a person does, or a system that runs out of memory."""
-    return error.kind == "signal" and "SIGKILL" in str(error)
-
-
-def _blame(number: str, message: str, error: ProofmlError, checks: Checks) -> NoReturn:
-    """The proof's fault, unless this machine lacked a resource."""
-    if _is_our_fault(error):
-        raise error
-    checks.failed(number, message, expected="a circuit", got=str(error)[:300])
-
-
 def _check_proof(trial: Trial, blob: ProofBlob, settings: Settings, srs: Srs, vk: bytes) -> None:
     """(15) halo2's verifier; (16) the transcript is not longer than what was read of it.
 
@@ -463,7 +320,7 @@ def _check_proof(trial: Trial, blob: ProofBlob, settings: Settings, srs: Srs, vk
                 progress=trial.context.progress,
             )
         except WorkerFailed as error:
-            if error.kind == "disk" or _was_killed(error):
+            if error.kind == "disk" or was_killed(error):
                 raise
             checks.failed("ezkl.15", "EZKL's verifier broke down", got=str(error)[:300])
     if verdict["accepted"] is not True:
@@ -476,61 +333,6 @@ def _check_proof(trial: Trial, blob: ProofBlob, settings: Settings, srs: Srs, vk
             "ezkl.16", "transcript", expected="no byte too many", got="bytes that nothing reads"
         )
     checks.passed("ezkl.16", f"{len(blob.transcript)} bytes")
-
-
-def _check_fidelity(trial: Trial, policy: EzklPolicy) -> tuple[dict[str, str], list[str]]:
-    """(17) The distance from onnxruntime, measured here where model, input and output are known."""
-    proof, checks, model = trial.proof, trial.checks, trial.expect.model
-    inputs = _known(trial, "input")
-    outputs = _known(trial, "output")
-    obstacle = (
-        "no model is at hand"
-        if model is None
-        else "the weights are hidden"
-        if proof.statement.model.weights_hidden and "model" in checks.open_commitments
-        else "inputs or outputs are not known"
-        if inputs is None or outputs is None
-        else "onnxruntime is not installed"
-        if runtime_version() is None
-        else ""
-    )
-    if obstacle or model is None or inputs is None or outputs is None:
-        checks.skipped("ezkl.17", obstacle)
-        wanted = (
-            []
-            if policy.max_error is None
-            else [f"backends.ezkl.max_error is set and the distance cannot be measured: {obstacle}"]
-        )
-        return {}, wanted
-    try:
-        reference = run_model(model, inputs, trial.context.store, progress=trial.context.progress)
-    except ProofmlError as error:
-        _blame("ezkl.17", "onnxruntime does not run this input", error, checks)
-    fidelity = measure(outputs, reference)
-    checks.passed("ezkl.17", f"largest difference {fidelity.max_error:g}")
-    objections = []
-    if policy.max_error is not None and fidelity.max_error > policy.max_error:
-        objections.append(
-            f"the outputs differ from onnxruntime's by {fidelity.max_error:g}, "
-            f"backends.ezkl.max_error is {policy.max_error:g}"
-        )
-    return fidelity.notes(), objections
-
-
-def _known(trial: Trial, role: str) -> dict[str, Array] | None:
-    """Values of all inputs (or outputs): public ones, or expected ones whose hash was checked."""
-    statement, expect = trial.proof.statement, trial.expect
-    claims = statement.inputs if role == "input" else statement.outputs
-    wanted = (expect.inputs if role == "input" else expect.outputs) or {}
-    result: dict[str, Array] = {}
-    for index, claim in enumerate(claims):
-        if claim.visibility is Visibility.PUBLIC:
-            result[claim.name] = trial.proof.tensor(f"{role}.{index}")
-        elif claim.visibility is Visibility.HASHED and claim.name in wanted:
-            result[claim.name] = wanted[claim.name]
-        else:
-            return None
-    return result
 
 
 def _conclude(
