@@ -8,7 +8,14 @@ from pathlib import Path
 
 from proofml.backend import Context, Request, Trial, backend_names, get_backend
 from proofml.checks import CORE_CHECKS, Checks
-from proofml.errors import BackendFailed, PolicyRefused, ProofmlError, VerificationError
+from proofml.errors import (
+    BackendFailed,
+    PolicyRefused,
+    ProofmlError,
+    UnsupportedModel,
+    UsageError,
+    VerificationError,
+)
 from proofml.expectation import (
     Expectation,
     check_expectation,
@@ -93,6 +100,7 @@ def verify(
     """
     expect = expect or Expectation()
     policy = policy or Policy()
+    _check_sections(policy)
     context = context or Context(Store.default())
     checks = Checks(CORE_CHECKS)
     parsed: Proof | None = None
@@ -148,6 +156,16 @@ def verify(
     )
 
 
+def _check_sections(policy: Policy) -> None:
+    """A misspelt table would be a demand that nobody hears."""
+    unknown = sorted(set(policy.sections) - set(backend_names()))
+    if unknown:
+        raise UsageError(
+            f"{policy.source}: backends.{unknown[0]}: expected a registered backend "
+            f"({', '.join(backend_names())}); see docs/policy.md"
+        )
+
+
 def _examine(trial: Trial) -> Guarantee:
     """Core checks in their order, then the backend's, then the sum of all assumptions."""
     proof, checks = trial.proof, trial.checks
@@ -198,6 +216,8 @@ def _run(trial: Trial) -> Guarantee:
         if not guarantee.integrity <= backend.integrity:
             trial.checks.failed("core.15", f"{backend.name} concludes what it does not declare")
         return guarantee
+    except UnsupportedModel as error:
+        trial.checks.failed("core.15", f"{backend.name} cannot take the model as stated: {error}")
     except ProofmlError:
         raise
     except OSError as error:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from proofml.canonical import sha256
+from proofml.canonical import sha256, tagged_sha256
 from proofml.errors import BackendFailed, UnsupportedModel, UsageError, printable
 from proofml.graph.cost import Shapes
 from proofml.graph.external import MAX_MODEL_BYTES
@@ -26,6 +26,8 @@ from proofml.worker import Limits, WorkerFailed, run
 
 #: Three copies of the largest model, and time to read it.
 CHECK_LIMITS = Limits(memory=8 << 30, seconds=120)
+#: An architecture can be no model: their digests lie in different domains.
+ARCHITECTURE_TAG = "proofml/architecture/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,10 +132,10 @@ class Model:
 
     @cached_property
     def architecture_digest(self) -> str:
-        """SHA-256 of the canonical bytes without the data of learnt constants."""
+        """Digest of the canonical bytes without the data of learnt constants, in its own domain."""
         proto = self.proto
         strip_learnt(proto)
-        return sha256(proto.SerializeToString(deterministic=True))
+        return tagged_sha256(ARCHITECTURE_TAG, proto.SerializeToString(deterministic=True))
 
     @property
     def proto(self) -> onnx.ModelProto:

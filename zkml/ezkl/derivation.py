@@ -32,8 +32,6 @@ from proofml.zkml.ezkl.settings import Settings
 from proofml.zkml.ezkl.srs import Srs
 from proofml.zkml.ezkl.wrap import WORDS
 
-_OUR_FAULT = ("memory", "timeout", "disk")
-
 
 def check_shapes(trial: Trial, settings: Settings) -> None:
     """Part of (12): the visible tensors have the shapes that the settings give to instances.
@@ -141,22 +139,13 @@ def _commitment_of(
         try:
             return commitment_of_parameters(shape, inputs, circuit, context)
         except WorkerFailed as error:
-            if _is_our_fault(error) or value:
+            if error.is_machines_fault or value:
                 raise
     raise AssertionError("unreachable")
 
 
-def _is_our_fault(error: ProofmlError) -> bool:
-    return isinstance(error, WorkerFailed) and (error.kind in _OUR_FAULT or was_killed(error))
-
-
-def was_killed(error: WorkerFailed) -> bool:
-    """No proof sends a SIGKILL; a person does, or a system that runs out of memory."""
-    return error.kind == "signal" and "SIGKILL" in str(error)
-
-
 def blame(number: str, message: str, error: ProofmlError, checks: Checks) -> NoReturn:
     """The proof's fault, unless this machine lacked a resource."""
-    if _is_our_fault(error):
+    if isinstance(error, WorkerFailed) and error.is_machines_fault:
         raise error
     checks.failed(number, message, expected="a circuit", got=str(error)[:300])

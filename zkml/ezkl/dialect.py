@@ -9,7 +9,7 @@ before anything is spent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,11 @@ _NEAREST = {
     ("half_pixel", "round_prefer_floor"),
     ("half_pixel", "round_prefer_ceil"),
     ("asymmetric", "floor"),
+}
+_ACTIVATIONS = {
+    "GRU": ["Sigmoid", "Tanh"],
+    "LSTM": ["Sigmoid", "Tanh", "Tanh"],
+    "RNN": ["Tanh"],
 }
 _PADDING = ("SAME_UPPER", "SAME_LOWER")
 _FRACTIONAL = (
@@ -103,8 +108,13 @@ def _operands(node: NodeProto) -> Iterable[str]:
     return [name for name in (node.input if every else node.input[:1]) if name]
 
 
-def differing_forms(model: Model, computing: Iterable[NodeProto]) -> list[str]:
-    """Reasons against the model; `computing` are the nodes that depend on its inputs."""
+def differing_forms(
+    model: Model, computing: Iterable[NodeProto], supported: Container[str]
+) -> list[str]:
+    """Reasons against the model; `computing` are the nodes that depend on its inputs.
+
+    A computing node whose operator is not `supported` has been named already.
+    """
     graph = model.proto.graph
     types = {name: kind for name, (kind, _) in model.shapes.items()}
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -115,8 +125,10 @@ def differing_forms(model: Model, computing: Iterable[NodeProto]) -> list[str]:
     )
     types.update((name, tensor.data_type) for name, tensor in constants.items())
     around = _Graph(types, constants, {name: node for node in graph.node for name in node.output})
-    found = [_anywhere(node, around) for node in graph.node]
-    found += [_computed(node, around) for node in computing]
+    nodes = list(computing)
+    named = {node.op_type for node in nodes if node.op_type not in supported}
+    found = [_anywhere(node, around) for node in graph.node if node.op_type not in named]
+    found += [_computed(node, around) for node in nodes if node.op_type in supported]
     return sorted({reason for reason in found if reason})
 
 
@@ -192,8 +204,9 @@ def _dequantise(node: NodeProto, attributes: Mapping[str, Any], graph: _Graph) -
 
 def _pow(node: NodeProto, attributes: Mapping[str, Any], graph: _Graph) -> str:
     exponent = graph.constant(node, 1)
-    if exponent is None or exponent.size != 1 or not float(exponent.reshape(-1)[0]) > 0:
-        return "with an exponent other than a positive constant"
+    power = None if exponent is None or exponent.size != 1 else float(exponent.reshape(-1)[0])
+    if power is None or not (power > 0 or power == -0.5):
+        return "with an exponent other than a positive constant, or -0.5"
     return ""
 
 
@@ -223,7 +236,12 @@ def _einsum(node: NodeProto, attributes: Mapping[str, Any], graph: _Graph) -> st
 
 
 def _recurrent(node: NodeProto, attributes: Mapping[str, Any], graph: _Graph) -> str:
-    for name in ("activations", "activation_alpha", "activation_beta", "clip", "input_forget"):
+    activations = [
+        bytes(name).decode("ascii", "replace") for name in attributes.get("activations", ())
+    ]
+    if activations and activations != _ACTIVATIONS[node.op_type]:
+        return "with activations of its own"
+    for name in ("activation_alpha", "activation_beta", "clip", "input_forget"):
         if attributes.get(name):
             return f"with {name}"
     if attributes.get("direction", "forward") != "forward" or attributes.get("layout"):

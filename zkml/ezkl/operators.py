@@ -84,7 +84,8 @@ def foreign_operators(model: Model) -> list[str]:
 
     A prover who skips `obstacles` would prove EZKL's reading of the model under its digest.
     """
-    return _unknown(model) + _restrictions(model) + differing_forms(model, _computing(model))
+    forms = differing_forms(model, _computing(model), SUPPORTED)
+    return _unknown(model) + _restrictions(model) + forms
 
 
 def size_obstacle(model: Model, options: Options) -> str:

@@ -22,7 +22,6 @@ from proofml.errors import (
 from proofml.fields import FieldError
 from proofml.guarantee import Guarantee, Integrity
 from proofml.statement import Visibility
-from proofml.store import file_sha256
 from proofml.worker import Limits, WorkerFailed
 from proofml.zkml.ezkl import field
 from proofml.zkml.ezkl.circuit import (
@@ -30,7 +29,7 @@ from proofml.zkml.ezkl.circuit import (
     poseidon,
     stage,
 )
-from proofml.zkml.ezkl.derivation import check_shapes, derive, was_killed
+from proofml.zkml.ezkl.derivation import check_shapes, derive
 from proofml.zkml.ezkl.evidence import MAX_INSTANCES, MAX_TRANSCRIPT, ProofBlob
 from proofml.zkml.ezkl.fidelity_check import check_fidelity
 from proofml.zkml.ezkl.instances import (
@@ -44,7 +43,7 @@ from proofml.zkml.ezkl.params import HIDEABLE
 from proofml.zkml.ezkl.policy import EzklPolicy, Pin
 from proofml.zkml.ezkl.record import Record
 from proofml.zkml.ezkl.settings import MAX_SETTINGS_BYTES, Settings
-from proofml.zkml.ezkl.srs import CEREMONY, Srs, find, srs_size
+from proofml.zkml.ezkl.srs import CEREMONY, Srs, adopt, find, srs_size
 
 #: Discrete logarithms in BN254's groups after the improvements to the number field sieve
 #: (Kim and Barbulescu 2016; Menezes, Sarkar and Singh, ePrint 2016/1102): near 100 bits.
@@ -262,15 +261,17 @@ def _check_srs(
             )
     if found is None:
         path = trial.proof.evidence_beside("srs", check="ezkl.6", most=srs_size(record.srs_k))
-        checks.equal("ezkl.6", "reference string", expected=record.srs, got=file_sha256(path))
-        found = Srs(record.srs_k, record.srs, path)
-    if found.path.stat().st_size != srs_size(record.srs_k):
-        checks.failed(
-            "ezkl.6",
-            "size of the string",
-            expected=srs_size(record.srs_k),
-            got=found.path.stat().st_size,
-        )
+        try:
+            # A copy of our own: whoever can write beside the proof could swap the file meanwhile.
+            found = adopt(store, path)
+        except UsageError as error:
+            raise VerificationError("ezkl.6", str(error)) from error
+    checks.equal(
+        "ezkl.6",
+        "reference string",
+        expected=(record.srs_k, record.srs),
+        got=(found.k, found.sha256),
+    )
     checks.assumed("ezkl.6", name, f"k = {record.srs_k}, {record.srs}")
     return found
 
@@ -320,8 +321,8 @@ def _check_proof(trial: Trial, blob: ProofBlob, settings: Settings, srs: Srs, vk
                 progress=trial.context.progress,
             )
         except WorkerFailed as error:
-            if error.kind == "disk" or was_killed(error):
-                raise
+            if error.is_machines_fault and error.kind not in ("memory", "timeout"):
+                raise  # no honest proof needs what VERIFY_LIMITS deny
             checks.failed("ezkl.15", "EZKL's verifier broke down", got=str(error)[:300])
     if verdict["accepted"] is not True:
         checks.failed(

@@ -161,9 +161,10 @@ def read_tensors(source: str, model: Model | None, *, role: str = "input") -> di
         elif data[:6] == b"\x93NUMPY":
             array = np.load(io.BytesIO(data), allow_pickle=False)
             if len(specs) != 1:
+                known = "no model is given" if model is None else f"it has {len(specs)} {role}s"
                 raise UsageError(
-                    f"{source}: a .npy holds one tensor without a name, the model has "
-                    f"{len(specs)} {role}s; use .npz or .json"
+                    f"{source}: a .npy holds one tensor without a name; expected a model with one "
+                    f"{role}, {known}; use .npz or .json"
                 )
             tensors = {next(iter(specs)): array}
         else:

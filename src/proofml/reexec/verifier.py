@@ -93,7 +93,7 @@ def verify(trial: Trial) -> Guarantee:
             progress=trial.context.progress,
         )
     except (UnsupportedModel, WorkerFailed) as error:
-        if isinstance(error, WorkerFailed) and error.kind == "disk":
+        if isinstance(error, WorkerFailed) and error.is_machines_fault:
             raise
         raise VerificationError(
             "reexec.4", f"the model does not run on these inputs: {error}"

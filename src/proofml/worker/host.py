@@ -34,6 +34,15 @@ class WorkerFailed(BackendFailed):
         super().__init__(message, stage=stage, last_words=last_words)
         self.kind = kind
 
+    @property
+    def is_machines_fault(self) -> bool:
+        """Whether this machine lacked something: it then says nothing of what was worked on.
+
+        A SIGKILL counts: no input sends one, a person does, or a system out of memory.
+        """
+        killed = self.kind == "signal" and signal.SIGKILL.name in str(self)
+        return killed or self.kind in ("memory", "timeout", "disk")
+
 
 @dataclass
 class _State:
