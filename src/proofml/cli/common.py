@@ -10,10 +10,10 @@ import signal
 import sys
 import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import click
 import numpy as np
@@ -21,11 +21,15 @@ import numpy as np
 from proofml.canonical import JSON
 from proofml.errors import EXIT_FAILED, EXIT_USAGE, ProofmlError, UsageError
 from proofml.model import Model
+from proofml.statement import Visibility
 from proofml.tensors import MAX_TENSOR_BYTES, Array, dtype_name
 from proofml.worker.limits import Limits, Progress, silent
 
 EXIT_INTERRUPTED = 130
 MAX_INPUT_BYTES = 1 << 30
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 force_option = click.option("--force", is_flag=True, help="Overwrite existing files.")
@@ -39,6 +43,32 @@ memory_option = click.option(
 time_option = click.option(
     "--time-limit", type=click.FloatRange(0.1), metavar="SECONDS", help="Time of a worker."
 )
+
+
+def visibility_options(command: Callable[P, T]) -> Callable[P, T]:
+    """The options that say who learns what from a proof."""
+    for option in (
+        click.option(
+            "--parameters",
+            type=click.Choice(["fixed", "hashed", "private"]),
+            default="fixed",
+            help="Who learns the weights; fixed: the model is public.",
+        ),
+        click.option(
+            "--output-visibility",
+            type=click.Choice([one.value for one in Visibility]),
+            default=Visibility.PUBLIC.value,
+            help="Who learns the outputs from the file.",
+        ),
+        click.option(
+            "--input-visibility",
+            type=click.Choice([one.value for one in Visibility]),
+            default=Visibility.PUBLIC.value,
+            help="Who learns the inputs from the file.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def limits(memory: int | None, seconds: float | None) -> Limits:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from proofml.cli.common import json_option, parse_pairs, print_json
+from proofml.cli.common import json_option, parse_pairs, print_json, visibility_options
 from proofml.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -32,18 +32,7 @@ _MOST_DIMS = 32
     metavar="NAME=1,3,48,192",
     help="Shape of an input whose dimensions are open, so that more can be counted.",
 )
-@click.option(
-    "--input-visibility", type=click.Choice(["public", "hashed", "private"]), default="public"
-)
-@click.option(
-    "--output-visibility", type=click.Choice(["public", "hashed", "private"]), default="public"
-)
-@click.option(
-    "--parameters",
-    type=click.Choice(["fixed", "hashed", "private"]),
-    default="fixed",
-    help="fixed: the model is public.",
-)
+@visibility_options
 @json_option
 def command(
     model: Path,

@@ -20,6 +20,7 @@ from proofml.cli.common import (
     read_tensors,
     shell,
     time_option,
+    visibility_options,
 )
 
 
@@ -34,18 +35,7 @@ from proofml.cli.common import (
     "-o", "--output", type=click.Path(path_type=Path), help="Proof file [INPUT or MODEL + .pml]."
 )
 @click.option("--nonce", help="The verifier's challenge, hexadecimal, 1 to 64 bytes.")
-@click.option(
-    "--input-visibility", type=click.Choice(["public", "hashed", "private"]), default="public"
-)
-@click.option(
-    "--output-visibility", type=click.Choice(["public", "hashed", "private"]), default="public"
-)
-@click.option(
-    "--parameters",
-    type=click.Choice(["fixed", "hashed", "private"]),
-    default="fixed",
-    help="fixed: the model is public.",
-)
+@visibility_options
 @click.option(
     "--max-error", type=float, help="Refuse a proof whose outputs are further from onnxruntime's."
 )

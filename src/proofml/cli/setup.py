@@ -17,6 +17,7 @@ from proofml.cli.common import (
     progress_option,
     read_samples,
     time_option,
+    visibility_options,
 )
 
 
@@ -24,13 +25,7 @@ from proofml.cli.common import (
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("-b", "--backend", required=True, help="Backend by name.")
 @click.option("--calibration", multiple=True, help="Inputs to tune the backend on.")
-@click.option(
-    "--input-visibility", type=click.Choice(["public", "hashed", "private"]), default="public"
-)
-@click.option(
-    "--output-visibility", type=click.Choice(["public", "hashed", "private"]), default="public"
-)
-@click.option("--parameters", type=click.Choice(["fixed", "hashed", "private"]), default="fixed")
+@visibility_options
 @click.option("--set", "options", multiple=True, metavar="KEY=VALUE", help="Backend's option.")
 @memory_option
 @time_option
