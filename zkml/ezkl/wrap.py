@@ -76,14 +76,19 @@ def wrap(model: Model, shapes: Mapping[str, Sequence[int]], input_visibility: st
 
 
 def _spell_strides(graph: onnx.GraphProto) -> None:
-    """Write ONNX's default strides out; EZKL refuses a convolution that leaves them to it."""
-    ranks = {tensor.name: len(tensor.dims) for tensor in graph.initializer}
+    """Write ONNX's default strides out; EZKL refuses a node that leaves them to it."""
+    ranks = {tensor.name: len(tensor.dims) - 2 for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type not in ("Conv", "ConvTranspose"):
+        attributes = {attribute.name: attribute for attribute in node.attribute}
+        if "strides" in attributes:
             continue
-        rank = ranks.get(node.input[1])
-        if rank is not None and not any(a.name == "strides" for a in node.attribute):
-            node.attribute.append(helper.make_attribute("strides", [1] * (rank - 2)))
+        rank = None
+        if node.op_type in ("Conv", "ConvTranspose"):
+            rank = ranks.get(node.input[1])
+        elif node.op_type in ("AveragePool", "MaxPool"):
+            rank = len(attributes["kernel_shape"].ints)
+        if rank is not None:
+            node.attribute.append(helper.make_attribute("strides", [1] * rank))
 
 
 def _words(name: str) -> onnx.ValueInfoProto:
