@@ -90,7 +90,9 @@ def _check_model(expect: Expectation, claim: ModelClaim, checks: Checks) -> None
         return
     checks.passed("core.7", f"canonical digest {stated}")
     if model is None:
-        checks.skipped("core.8", "only a digest of the canonical graph is pinned")
+        checks.assumed(
+            "core.8", "model:file-unpinned", "only the digest of the canonical graph is pinned"
+        )
     elif model.file_digest != claim.file_sha256:
         checks.assumed(
             "core.8",

@@ -27,6 +27,7 @@ class Finality(StrEnum):
 #: Every assumption that the core itself can raise; each backend documents its own.
 CORE_ASSUMPTIONS: Mapping[str, str] = {
     "model:unpinned": "the verifier did not say which model it expects; the proof chose it",
+    "model:file-unpinned": "the graph is the expected one; which file it came from is not known",
     "model:file-differs": "the model's graph is the expected one, the file's bytes are not",
     "model:weights-hidden": "only the architecture is fixed; the weights can be any",
     "input:unpinned": "the verifier did not say which input it expects; the proof chose it",

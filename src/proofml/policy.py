@@ -23,6 +23,7 @@ from proofml.keys import KEY_ID
 DEFAULT_ASSUMPTIONS = frozenset(
     {
         "input:unpinned",
+        "model:file-unpinned",
         "output:unpinned",
         "nonce:unpinned",
         "signer:unsigned",

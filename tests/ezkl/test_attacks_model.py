@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from proofml.backend import Request
-from proofml.errors import UsageError
+from proofml.errors import BackendFailed, UsageError
 from proofml.expectation import Expectation
 from proofml.model import Model
 from proofml.policy import DEFAULT_ASSUMPTIONS, Policy
@@ -220,6 +220,18 @@ def test_pinned_circuit_and_another_model(workshop: Workshop) -> None:
     refused(workshop.judge(proof, Expectation(model=workshop.other), allowed), "ezkl.13")
 
 
+def test_pinned_circuit_of_any_weights(workshop: Workshop) -> None:
+    """A pin holds the key of hashed weights, which is that of all weights: the verdict says so."""
+    request = Request(parameters="hashed")
+    proof = workshop.forger(workshop.other, request=request, run_args=HASHED_ROWS).prove()
+    architecture = workshop.model.architecture_digest
+    policy = pinning(workshop.forger(request=request, run_args=HASHED_ROWS).prove())
+    for expect in (Expectation(model_sha256=architecture), Expectation(model=workshop.model)):
+        verdict = workshop.judge(proof, expect, policy)
+        assert verdict.status is Status.REFUSED
+        assert any("model:weights-hidden" in reason for reason in verdict.reasons)
+
+
 def test_pinned_settings(workshop: Workshop) -> None:
     """Settings that the policy knows are not the prover's choice; the key is still derived."""
     proof = workshop.honest()
@@ -293,6 +305,20 @@ def test_model_that_onnxruntime_cannot_run(workshop: Workshop) -> None:
     proof = workshop.forger(model, inputs={"x": np.array([[1.0, -1.0]])}).prove()
     assert workshop.bare(proof)
     refused(workshop.judge(proof, Expectation(model=model)), "ezkl.17")
+
+
+def test_input_outside_the_domain(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The square root of -4 is 0 to EZKL and no number to the model."""
+    model = workshop.load(one("Sqrt"))
+    inputs = {"x": np.array([[-4.0, 0.0, 1.0, 4.0]], np.float32)}
+    proof = workshop.forger(model, inputs=inputs).prove()
+    assert proof.tensor("output.0").tolist() == [[0.0, 0.0, 1.0, 2.0]]
+    assert workshop.bare(proof)
+    refused(workshop.judge(proof, Expectation(model=model)), "ezkl.17")
+    with pytest.raises(BackendFailed, match="NaN or infinite"):
+        workshop.honest(model, inputs)
+    deaf_to("ezkl.17", monkeypatch)
+    assert workshop.judge(proof, Expectation(model=model))
 
 
 def test_distance_from_onnxruntime(workshop: Workshop) -> None:

@@ -85,8 +85,8 @@ class Workshop:
         path = self.shared / name / "honest.pml"
         with FileLock(self.shared / f"{name}.lock"):
             if not path.exists():
-                path.parent.mkdir()
                 made = prove(model, inputs, backend="ezkl", request=request, context=self.prover)
+                path.parent.mkdir(exist_ok=True)
                 made.write(path)
         return Proof.read(path)
 

@@ -70,6 +70,10 @@ class Shape:
         }
 
 
+#: What a stage reports first, where that is not its own name.
+_FIRST = {"poseidon": "hash", "prove": "witness", "setup": "compile"}
+
+
 def stage(
     name: str,
     args: Mapping[str, Any],
@@ -85,7 +89,7 @@ def stage(
         f"{STAGES}:{name}",
         args,
         folder,
-        stage=name,
+        stage=_FIRST.get(name, name),
         backend="ezkl",
         limits=bounded,
         progress=progress,

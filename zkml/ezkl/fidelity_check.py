@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from proofml.backend import Trial
 from proofml.errors import ProofmlError
 from proofml.runtime import run_model, runtime_version
@@ -41,6 +43,9 @@ def check_fidelity(trial: Trial, policy: EzklPolicy) -> tuple[dict[str, str], li
     except ProofmlError as error:
         blame("ezkl.17", "onnxruntime does not run this input", error, checks)
     fidelity = measure(outputs, reference)
+    if not math.isfinite(fidelity.max_error):
+        # Fixed point has neither: EZKL's square root of -4 is 0.
+        checks.failed("ezkl.17", "an output is NaN or infinite in onnxruntime or in the Statement")
     checks.passed("ezkl.17", f"largest difference {fidelity.max_error:g}")
     objections = []
     if policy.max_error is not None and fidelity.max_error > policy.max_error:

@@ -7,6 +7,7 @@ made twice, first with empty words to learn the outputs (and hashes), then with 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,12 @@ def _fidelity(
         return None
     reference = run_model(model, inputs, context.store, progress=context.progress)
     fidelity: Fidelity = measure(outputs, reference)
+    if not math.isfinite(fidelity.max_error):
+        raise BackendFailed(
+            "onnxruntime's outputs for this input are NaN or infinite; a circuit has finite ones "
+            "only, and no verifier takes them for the model's",
+            stage="witness",
+        )
     if request.max_error is not None and fidelity.max_error > request.max_error:
         raise BackendFailed(
             f"the fixed-point outputs differ from onnxruntime's by {fidelity.max_error:g}, "

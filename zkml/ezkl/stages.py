@@ -78,10 +78,9 @@ def settings(job: Job) -> dict[str, Any]:
 def calibrate(job: Job) -> dict[str, Any]:
     """Tune `settings.json` on `data.json`; returns the run arguments that EZKL chose."""
     ezkl = _ezkl(job)
-    job.progress("settings")
+    job.progress("calibrate")
     arguments = _run_args(ezkl, job.args["run_args"])
     _call(ezkl.gen_settings, "model.onnx", "settings.json", arguments, wrote="settings.json")
-    job.progress("calibrate")
     _call(
         ezkl.calibrate_settings,
         "data.json",

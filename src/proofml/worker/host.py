@@ -109,8 +109,9 @@ def run(
     }
     try:
         with log_path.open("wb") as log:
+            # -P: a module in the folder where the caller stands (an `ezkl.py`) is not imported.
             child = subprocess.Popen(
-                [interpreter, "-m", "proofml.worker.child"],
+                [interpreter, "-P", "-m", "proofml.worker.child"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
