@@ -114,11 +114,11 @@ class Store:
     def object_path(self, digest: str) -> Path:
         return self.root / "objects" / digest[:2] / digest
 
-    def ingest(self, path: Path, *, digest: str | None = None) -> Artifact:
+    def ingest(self, path: Path) -> Artifact:
         """Move a file into the cache (same file system: a rename, no copy). Hashes it once."""
         try:
             size = path.stat().st_size
-            digest = digest or file_sha256(path)
+            digest = file_sha256(path)
             self._make(f"objects/{digest[:2]}")
             path.chmod(stat.S_IRUSR | stat.S_IWUSR)
             with path.open("rb") as file:
