@@ -1,0 +1,1 @@
+"""The native transparent prover: sumchecks over BabyBear, LogUp-GKR, BaseFold openings."""

@@ -1,0 +1,1 @@
+"""LogUp-GKR: many lookups as one sum of fractions, prover and verifier apart."""

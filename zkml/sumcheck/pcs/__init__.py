@@ -1,0 +1,1 @@
+"""The polynomial commitment: trees of interleaved code words, one opening for all claims."""
