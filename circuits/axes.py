@@ -96,13 +96,25 @@ class AxisMap:
         if self.entries is None:
             return x
         out, into, coefficient = self.arrays
-        moved = np.moveaxis(x, axis, 0)
-        result = np.zeros((self.n_out, *moved.shape[1:]), x.dtype)
-        if len(np.unique(out)) == len(out):
-            result[out] = moved[into] * coefficient.reshape(-1, *(1,) * (moved.ndim - 1))
-        else:
-            np.add.at(result, out, moved[into] * coefficient.reshape(-1, *(1,) * (moved.ndim - 1)))
-        return np.moveaxis(result, 0, axis)
+        lead, rest = x.shape[:axis], x.shape[axis + 1 :]
+        result: NDArray[np.int64]
+        if not len(out):
+            return np.zeros((*lead, self.n_out, *rest), x.dtype)
+        if self.n_out == 1 and len(into) == self.n_in and (coefficient == 1).all():
+            result = x.sum(axis=axis, keepdims=True)
+            return result
+        taken = x.take(into, axis=axis)
+        if (coefficient != 1).any():
+            taken *= coefficient.reshape(-1, *(1,) * len(rest))
+        # Entries are sorted, so those of one output are neighbours.
+        starts = np.flatnonzero(np.concatenate([[True], out[1:] != out[:-1]]))
+        if len(starts) < len(out):
+            taken = np.add.reduceat(taken, starts, axis=axis)
+        if len(starts) == self.n_out:
+            return taken
+        result = np.zeros((*lead, self.n_out, *rest), x.dtype)
+        result[(slice(None),) * axis + (out[starts],)] = taken
+        return result
 
     def to_json(self) -> object:
         if self.entries is None:

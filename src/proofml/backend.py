@@ -121,7 +121,7 @@ class Backend(Protocol):
         checks: number -> title of its own numbered checks, `NAME.1`, `NAME.2`, ...
         assumptions: name -> meaning of each assumption that it can raise.
         hides: subjects that it can hide, of `input`, `output`, `parameters`.
-        cost: rough order of price for the router; re-execution is 0.
+        cost: rough order of price for the router; 0 is tried first.
     """
 
     name: str

@@ -29,6 +29,7 @@ DEFAULT_ASSUMPTIONS = frozenset(
         "signer:unsigned",
         "signer:unpinned",
         "runtime:other-version",
+        "semantics:defined-here",
         "srs:ceremony",
         "srs:pinned",
     }

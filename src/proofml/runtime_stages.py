@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,20 +19,9 @@ def run_model(job: Job) -> dict[str, Any]:
     """Run `model.onnx` on `in.N.npy`, write `out.N.npy`."""
     import onnxruntime as ort
 
-    ort.disable_telemetry_events()  # it would write below the user's home
     name = job.args["name"]
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     job.progress("load model")
-    try:
-        session = ort.InferenceSession(
-            str(job.folder / "model.onnx"), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:
-        raise _translate(error, f"{name}: onnxruntime refuses it") from error
+    session = open_session(job.folder / "model.onnx", name)
     feeds = {
         key: np.load(job.folder / f"in.{index}.npy", allow_pickle=False)
         for index, key in enumerate(job.args["inputs"])
@@ -40,7 +30,7 @@ def run_model(job: Job) -> dict[str, Any]:
     try:
         outputs = session.run(job.args["outputs"], feeds)
     except Exception as error:
-        raise _translate(error, f"{name}: onnxruntime failed") from error
+        raise translate(error, f"{name}: onnxruntime failed") from error
     left = MAX_TENSOR_BYTES
     for index, array in enumerate(outputs):
         where = f"{name}: output {job.args['outputs'][index]!r}"
@@ -56,7 +46,28 @@ def run_model(job: Job) -> dict[str, Any]:
     return {"version": ort.__version__}
 
 
-def _translate(error: Exception, what: str) -> Exception:
+def open_session(path: Path, name: str) -> Any:
+    """An `InferenceSession` with the settings of `proofml.runtime`: one thread, on the CPU.
+
+    Raises:
+        UnsupportedModel: onnxruntime refuses the model.
+        MemoryError: it takes too much memory.
+    """
+    import onnxruntime as ort
+
+    ort.disable_telemetry_events()  # it would write below the user's home
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise translate(error, f"{name}: onnxruntime refuses it") from error
+
+
+def translate(error: Exception, what: str) -> Exception:
     """onnxruntime's error as ours: it ran out of memory, or it does not take the model."""
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):

@@ -80,7 +80,11 @@ class Circuit:
         seen.done()
         fields.done()
         result = cls(graph, params, root, visibility)
-        if (MODEL in result.layout.trees) != (root is not None):
+        try:
+            trees, _ = result.layout.trees, result.shape
+        except ValueError as error:  # ranges, tables or claims out of bounds
+            raise FieldError("circuit.graph", "a circuit within bounds", str(error)) from error
+        if (MODEL in trees) != (root is not None):
             raise FieldError("circuit.model_root", "a root exactly where there are weights", root)
         return result
 

@@ -1,7 +1,8 @@
-"""Proving keys: a circuit with its weights, their code word and their tree."""
+"""Proving keys: a circuit with its weights, their code word and their tree; committed ports."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,12 +10,13 @@ from functools import cached_property
 import numpy as np
 
 from proofml.circuits.execute import Executor
+from proofml.circuits.field.babybear import P
 from proofml.circuits.graph import Graph, Ints
 from proofml.circuits.kernels.claims import Tree
 from proofml.zkml.sumcheck import proving
 from proofml.zkml.sumcheck.circuit import Circuit
 from proofml.zkml.sumcheck.columns import fill
-from proofml.zkml.sumcheck.layout import MODEL, Visibility, arrange
+from proofml.zkml.sumcheck.layout import MODEL, PORTS, SALT_CELLS, Visibility, arrange
 from proofml.zkml.sumcheck.params import Params, choose
 
 
@@ -85,3 +87,33 @@ def commit_model(
     root = None if tree is None else tree.nodes[1].tobytes()
     circuit = Circuit(graph, params, root, layout.visibility)
     return ProvingKey(circuit, blocks, tree)
+
+
+def commit_ports(
+    circuit: Circuit, values: Mapping[int, Ints], *, salt: Ints | None = None
+) -> Tree:
+    """The tree of the inputs and outputs that are not public; its root goes into the Statement.
+
+    Whoever opens the root later needs the salt as well. What a proof shows of the tree is not
+    masked: see `prover`.
+
+    Args:
+        values: number -> cells of every committed value, within its range.
+        salt: `SALT_CELLS` numbers below p; drawn from the system's generator if None.
+
+    Raises:
+        ValueError: the circuit commits to no input or output.
+    """
+    stack = circuit.layout.trees.get(PORTS)
+    if stack is None:
+        raise ValueError("expected a circuit with committed inputs or outputs, got a public one")
+    if salt is None:
+        salt = np.array([secrets.randbelow(P) for _ in range(SALT_CELLS)], np.int64)
+    blocks = {
+        name: values[number]
+        for number, (tree, name) in circuit.layout.column.items()
+        if tree == PORTS
+    }
+    params = circuit.params
+    cells = fill(stack, {**blocks, "salt": salt}, params.mu)
+    return proving.commit(PORTS, cells, params.mu, params.rate)

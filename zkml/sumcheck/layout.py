@@ -14,10 +14,12 @@ from functools import cached_property
 
 from proofml.circuits.field.ext5 import Element, Point
 from proofml.circuits.graph import ArgMax, Graph, Input, Maximum, Shape, Step, Weight
-from proofml.circuits.tables import Lookup, Plan, plan
+from proofml.circuits.tables import Lookup, Plan, TableError, plan
 
 #: Names of the trees, in the order in which they are opened.
 WITNESS, MODEL, PORTS = "X", "W", "P"
+#: Fewer lookups than the field has elements: a multiplicity cannot wrap around.
+MAX_LEAVES_LOG = 27
 #: A committed input or output is followed by this many random numbers in its tree.
 SALT_CELLS = 8
 
@@ -106,11 +108,17 @@ class Layout:
     @property
     def bound_outputs(self) -> tuple[int, ...]:
         """Numbers of output ports whose values are shown by claims at a random point."""
+        if not self.visibility.outputs:  # they all lie under the root of the ports
+            return ()
         return tuple(
             i
             for i, port in enumerate(self.graph.outputs)
             if port.value not in self.public or isinstance(self.graph.nodes[port.value], Input)
         )
+
+
+class NotProvable(ValueError):
+    """The graph means something, but the protocol has no proof of it in this form."""
 
 
 def lookup_shape(graph: Graph, lookup: Lookup) -> Shape:
@@ -124,6 +132,7 @@ def arrange(graph: Graph, visibility: Visibility | None = None) -> Layout:
 
     Raises:
         TableError: its tables are out of bounds.
+        NotProvable: an output that has no column of its own and shall be committed.
     """
     visibility = visibility or Visibility()
     inputs = frozenset(port.value for port in graph.inputs)
@@ -153,6 +162,9 @@ def arrange(graph: Graph, visibility: Visibility | None = None) -> Layout:
         elif isinstance(node, Step | Maximum):
             column[number] = (WITNESS, block.name)
             witness.append(block)
+    for port in graph.outputs if not visibility.outputs else ():
+        if column.get(port.value, ("", ""))[0] != PORTS:
+            raise NotProvable(f"output {port.name!r}: no column of its own that could be committed")
     shapes = [lookup_shape(graph, lookup) for lookup in tables.lookups]
     for lookup, shape in zip(tables.lookups, shapes, strict=True):
         if lookup.windows >= 0:
@@ -167,9 +179,15 @@ def arrange(graph: Graph, visibility: Visibility | None = None) -> Layout:
         if lookup.windows >= 0
     ]
     leaves += [Block(f"t{i}", (table.rows,)) for i, table in enumerate(tables.tables)]
+    stacked = Stack.of(leaves, 1)
+    if stacked.log > MAX_LEAVES_LOG:
+        raise TableError(
+            f"2^{stacked.log} lookups and table rows, expected at most 2^{MAX_LEAVES_LOG}; prove "
+            "a smaller batch"
+        )
     trees = {WITNESS: Stack.of(witness)}
     if model:
         trees[MODEL] = Stack.of(model)
     if ports:
         trees[PORTS] = Stack.of(ports)
-    return Layout(graph, tables, visibility, trees, Stack.of(leaves, 1), frozenset(public), column)
+    return Layout(graph, tables, visibility, trees, stacked, frozenset(public), column)

@@ -1,4 +1,4 @@
-"""Merkle trees over the rows of a code word: sections 2 and 3 of the protocol.
+"""Merkle trees over the rows of a code word: section 2 of the protocol.
 
 Leaves carry the tag of their tree, and leaves and nodes begin with different bytes, so that no
 leaf passes for a node or for a leaf of another tree (RFC 6962, section 2.1, for the principle).

@@ -108,7 +108,6 @@ def prove_circuit(
     statement: bytes,
     *,
     ports: Tree | None = None,
-    salt: Ints | None = None,
     columns: Columns | None = None,
     stage: Stage = lambda name: None,
 ) -> bytes:
@@ -118,7 +117,7 @@ def prove_circuit(
         key: from `keys.commit_model`.
         values: all values of the graph, from `key.executor.run`.
         statement: the Statement's digest, 32 bytes.
-        ports: tree of committed inputs and outputs, from `keys.commit_ports`; with its `salt`.
+        ports: tree of committed inputs and outputs, from `keys.commit_ports`.
         columns: what to commit instead of the honest columns; for tests of the verifier.
         stage: told the name of each stage when it begins.
     """

@@ -20,18 +20,21 @@ class Reader:
         self._data = data
         self._at = 0
 
-    def take(self, tag: str, size: int) -> bytes:
-        """The next bytes, not absorbed."""
-        end = self._at + size
-        if end > len(self._data):
+    def require(self, tag: str, size: int) -> None:
+        """Refuse a proof that ends within the next `size` bytes, before any of them is used."""
+        if self._at + size > len(self._data):
             refuse(
                 checks.ENCODING,
                 f"the proof ends inside {tag!r}",
-                expected=f"at least {end} bytes",
+                expected=f"at least {self._at + size} bytes",
                 got=len(self._data),
             )
-        found = self._data[self._at : end]
-        self._at = end
+
+    def take(self, tag: str, size: int) -> bytes:
+        """The next bytes, not absorbed."""
+        self.require(tag, size)
+        found = self._data[self._at : self._at + size]
+        self._at += size
         return found
 
     def absorb(self, tag: str, size: int) -> bytes:
@@ -62,18 +65,6 @@ class Reader:
     def sumcheck(
         self, tag: str, rounds: int, degree: int, claim: Element
     ) -> tuple[list[Element], Element]:
-        """The rounds of a sumcheck: the point and the claim that is left.
-
-        A round message holds c0, c2, .., cd; c1 = claim - 2 c0 - c2 - .. - cd, so that the round
-        polynomial's values at 0 and 1 add up to the claim by construction.
-        """
-        point: list[Element] = []
-        for _ in range(rounds):
-            c0, *rest = self.elements(tag, degree)
-            r = self.transcript.challenge(tag)
-            c1 = ext5.sub(claim, ext5.total([c0, c0, *rest]))
-            claim = (0, 0, 0, 0, 0)
-            for c in reversed([c0, c1, *rest]):
-                claim = ext5.add(ext5.mul(claim, r), c)
-            point.append(r)
-        return point, claim
+        """The rounds of a sumcheck: the point and the claim that is left; see `engine.rounds`."""
+        data = self.take(tag, ELEMENT_BYTES * degree * rounds)
+        return engine.rounds(tag, rounds, degree, claim, data, self.transcript)

@@ -87,8 +87,9 @@ def reduce_claim(
             for contraction in node.contractions:
                 yield OnContraction(coefficient, contraction, weight)
         case Reshape():
-            source = layout.graph.shape(node.value)
-            yield from reduce_claim(layout, node.value, pull_reshape(source, weight), coefficient)
+            scale, pulled = pull_reshape(layout.graph.shape(node.value), weight)
+            scaled = ext5.mul(coefficient, scale)
+            yield from reduce_claim(layout, node.value, pulled, scaled)
         case Maximum():
             yield from reduce_claim(layout, node.right, weight, coefficient)
             yield OnColumn(coefficient, value, weight)

@@ -112,6 +112,8 @@ def verify_proof(
     roots = {WITNESS: reader.absorb("X root", 32)}
     if circuit.model_root is not None:
         roots[MODEL] = circuit.model_root
+    if (PORTS in layout.trees) != (ports_root is not None):
+        refuse(checks.PORTS_ROOT, "root of committed tensors: one exactly where there are some")
     if ports_root is not None:
         roots[PORTS] = ports_root
     alpha, beta = transcript.challenge("alpha"), transcript.challenge("beta")
@@ -183,7 +185,11 @@ def _lookup(run: _Run, lookup: Lookup, weight: Weight) -> tuple[Element, Element
         case Input():
             return ZERO, run.value("leaf y", lookup.node, weight)
         case ArgMax():
-            parts = argmax_parts(layout, lookup.node, run.public[lookup.node], weight)
+            stated = run.public[lookup.node]
+            length = layout.graph.shape(node.value)[node.axis]
+            if stated.min() < 0 or stated.max() >= length:
+                refuse(checks.PUBLIC, "index of a maximum", expected=f"0 to {length - 1}")
+            parts = argmax_parts(layout, lookup.node, stated, weight)
             return ZERO, ext5.total(run.part("leaf a", part) for part in parts)
         case _:
             if lookup.node in layout.public:

@@ -130,6 +130,8 @@ def pull_axis(axis: AxisMap, values: Array) -> Array:
 
 def pull_view(view: View, weight: Weight) -> tuple[Element, Weight]:
     """The claim on `view(x)` as a claim on x: a factor for broadcast axes, and the weight."""
+    if not view.axes:  # a single cell: no axis could carry a weight, so it becomes the factor
+        return total(weight), ()
     if view.is_identity:
         return ONE, weight
     if any(len(factor.shape) > 1 for factor in weight):
@@ -158,13 +160,15 @@ def _pull_dense(view: View, weight: Weight) -> tuple[Element, Weight]:
     return ONE, (Given(view.source, np.ascontiguousarray(values).reshape(-1, ext5.DEGREE)),)
 
 
-def pull_reshape(source: Shape, weight: Weight) -> Weight:
-    """The claim on a reshaped x as a claim on x: factors where runs of axes agree."""
+def pull_reshape(source: Shape, weight: Weight) -> tuple[Element, Weight]:
+    """The claim on a reshaped x as a claim on x: a factor, and factors where runs of axes agree."""
+    if not source:  # a single cell, as in `pull_view`
+        return total(weight), ()
     runs = None
     if all(len(factor.shape) == 1 for factor in weight):
         runs = _runs(source, shape_of(weight))
     if runs is None:
-        return (Given(source, flat(weight)),)
+        return ONE, (Given(source, flat(weight)),)
     factors: list[Factor] = []
     for here, there in runs:
         shape = tuple(source[axis] for axis in here)
@@ -172,7 +176,7 @@ def pull_reshape(source: Shape, weight: Weight) -> Weight:
             factors.append(weight[there[0]])
         elif here:
             factors.append(Given(shape, flat(tuple(weight[axis] for axis in there))))
-    return tuple(factors)
+    return ONE, tuple(factors)
 
 
 def _runs(source: Shape, target: Shape) -> list[tuple[list[int], list[int]]] | None:

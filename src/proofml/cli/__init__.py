@@ -16,6 +16,7 @@ COMMANDS = {
     "inspect": "Show a model's interface, operators, size, digests, and who can prove it.",
     "backends": "List the registered backends and whether they can run here.",
     "export": "Run a function of yours that returns a model, and write it as ONNX.",
+    "quantise": "Quantise a float model to 8-bit integers, as it is deployed and proven.",
     "setup": "Make (or find in the cache) what proving a model needs.",
     "prove": "Prove the inference of MODEL on INPUT.",
     "verify": "Verify a proof and print the verdict.",

@@ -93,10 +93,11 @@ def print_verdict(verdict: Verdict, proof: Path) -> None:
     if verdict.guarantee is not None:
         _print_guarantee(out, verdict)
     out.print("\n[bold]checked[/]")
+    width = max((len(check.number) for check in verdict.checks), default=0)
     for check in verdict.checks:
         title = check.title.split(":")[0]
         out.print(
-            f"  {check.number:<10} {_MARKS[check.result]}  {title:<18} "
+            f"  {check.number:<{width}} {_MARKS[check.result]}  {title:<18} "
             f"[dim]{escape(printable(check.detail))}[/]".rstrip()
         )
 

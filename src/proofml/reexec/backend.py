@@ -35,7 +35,7 @@ class ReexecBackend:
         "runtime:other-version": "the onnxruntime that is named is not the one that ran here",
     }
     hides: frozenset[str] = frozenset()
-    cost = 0
+    cost = 5
 
     def probe(self) -> Probe:
         version = runtime_version()

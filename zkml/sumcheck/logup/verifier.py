@@ -7,11 +7,15 @@ Not audited.
 
 from __future__ import annotations
 
+from proofml.circuits import kernels
 from proofml.circuits.field import ext5
 from proofml.circuits.field.ext5 import ZERO, Element
-from proofml.zkml.sumcheck import checks
+from proofml.zkml.sumcheck import checks, engine
 from proofml.zkml.sumcheck.checks import refuse
-from proofml.zkml.sumcheck.reader import Reader
+from proofml.zkml.sumcheck.reader import ELEMENT_BYTES, Reader
+
+#: What the kernel calls the check of the root.
+_ROOT_FAILED = 4
 
 
 def verify_logup(reader: Reader, layers: int) -> tuple[list[Element], Element, Element]:
@@ -20,6 +24,10 @@ def verify_logup(reader: Reader, layers: int) -> tuple[list[Element], Element, E
     Raises:
         VerificationError: sumcheck.8 to sumcheck.10.
     """
+    size = ELEMENT_BYTES * (4 * layers + 3 * layers * (layers - 1) // 2)
+    reader.require("logup", size)
+    if engine.native():
+        return _verify_native(reader, layers, size)
     transcript = reader.transcript
     p0, p1, q0, q1 = reader.elements("logup root", 4)
     top = ext5.add(ext5.mul(p0, q1), ext5.mul(p1, q0))
@@ -47,3 +55,19 @@ def verify_logup(reader: Reader, layers: int) -> tuple[list[Element], Element, E
 
 def _line(at_zero: Element, at_one: Element, r: Element) -> Element:
     return ext5.add(at_zero, ext5.mul(r, ext5.sub(at_one, at_zero)))
+
+
+def _verify_native(
+    reader: Reader, layers: int, size: int
+) -> tuple[list[Element], Element, Element]:
+    """The same in C."""
+    data = reader.take("logup round", size)
+    try:
+        found = kernels.logup_verify(layers, data, reader.transcript.state)
+    except kernels.BadBytes as error:
+        refuse(checks.ENCODING, "logup: not canonical", got=f"byte {error.offset}")
+    if found.failed_check == _ROOT_FAILED:
+        refuse(checks.LOOKUP_ROOT, "sum of the fractions", expected="0 without a pole")
+    if found.failed_check:
+        refuse(checks.LOOKUP_LAYER, f"layer {found.failed_layer}")
+    return found.point, found.p, found.q

@@ -89,6 +89,8 @@ def _check(trees: Sequence[Tree], claims: Sequence[Claim], mu: int, rate: int) -
         if tree.m < mu or len(tree.values) != 1 << tree.m or len(tree.code) != 1 << (mu + rate):
             raise ValueError(f"tree {tree.tag} does not fit 2^{tree.m} cells and mu = {mu}")
     for claim in claims:
+        if not 0 <= claim.tree < len(trees):
+            raise ValueError(f"no tree number {claim.tree}")
         size = 1 << sum(claim.logs)
         fits = all(len(axis) <= 1 << k for axis, k in zip(claim.axes, claim.logs, strict=True))
         inside = 0 <= claim.offset <= (1 << trees[claim.tree].m) - size
@@ -108,8 +110,8 @@ def open_prove(
 ) -> bytes:
     """Everything that is sent from the first "open round" to the last path."""
     _check(trees, claims, mu, rate)
-    if any(k < 1 for k in folds) or sum(folds) > mu:
-        raise ValueError(f"cannot fold 2^{mu} values by {list(folds)}")
+    if any(k < 1 for k in folds) or sum(folds) > mu or queries < 1:
+        raise ValueError(f"cannot fold 2^{mu} values by {list(folds)}, or no queries")
     writer = Writer(Transcript.over(state))
     pair = _join(writer, trees, claims, mu)
     layers: list[tuple[list[bytes], merkle.Nodes]] = []

@@ -1,4 +1,4 @@
-"""The batched product sumcheck: section 6 of the protocol.
+"""The batched product sumcheck: section 7 of the protocol.
 
 sum_l coef_l sum_i u_l[i] w_l[i], of degree 2 in each variable (Thaler's "Proofs, Arguments, and
 Zero-Knowledge", section 4.4, for the product of matrices that this serves). Not audited.

@@ -1,0 +1,122 @@
+/* Reed-Solomon encoding of many columns at once; lanes run along the columns.
+ *
+ * A polynomial f of 2^L coefficients is to be evaluated on the subgroup of order n. Modulo
+ * X^(2s) - z^2 it splits into f mod X^s - z and f mod X^s + z: with halves f0 + X^s f1 these are
+ * f0 + z f1 and f0 - z f1. From X^n - 1 downwards, node i of a level splits with z = w_n^(the bits
+ * of i reversed): one factor for a whole node, the same at every level (as in the NTT of Kyber,
+ * and with bit-reversed leaves in Cooley and Tukey 1965). While a node is longer than f, both
+ * children are f itself. So coset b of 2^rate begins at node b with a copy of f: the padding with
+ * zeros costs nothing.
+ *
+ * A task is one coset of one strip: 16 columns, a line of the cache, whatever the number of lanes.
+ * Its 2^L rows are worked off in two passes, so that both stay in the first-level cache: pass 1
+ * runs down the first levels on every 2^tail-th row; pass 2 does the last `tail` levels on
+ * consecutive rows and stores them, bits reversed.
+ */
+
+#define NTT_TAIL 9u /* 2^9 rows of 64 bytes are 32 kB */
+#define NTT_STRIP 16u
+
+/* One level pair: nodes of 4s vectors become nodes of s vectors. */
+PML_INLINE void ntt_radix4(vec *x, size_t s, u32 z, u32 z0, u32 z1) {
+    const vec f = v_set1(z), f0 = v_set1(z0), f1 = v_set1(z1);
+    for (size_t j = 0; j < s; j++) {
+        vec a0 = x[j], a1 = x[j + s];
+        vec a2 = v_mul(x[j + 2 * s], f), a3 = v_mul(x[j + 3 * s], f);
+        vec b0 = v_add(a0, a2), b2 = v_sub(a0, a2);
+        vec b1 = v_mul(v_add(a1, a3), f0), b3 = v_mul(v_sub(a1, a3), f1);
+        x[j] = v_add(b0, b1);
+        x[j + s] = v_sub(b0, b1);
+        x[j + 2 * s] = v_add(b2, b3);
+        x[j + 3 * s] = v_sub(b2, b3);
+    }
+}
+
+/* All levels of the node `node`: 2^log rows of `width` vectors at x. */
+static void ntt_node(vec *x, unsigned log, size_t width, size_t node, const u32 *roots) {
+    size_t nodes = 1, length = width << log;
+    if (log & 1) {
+        const vec f = v_set1(roots[node]);
+        length /= 2;
+        for (size_t j = 0; j < length; j++) {
+            vec a = x[j], b = v_mul(x[j + length], f);
+            x[j] = v_add(a, b);
+            x[j + length] = v_sub(a, b);
+        }
+        nodes = 2;
+        node *= 2;
+    }
+    while (length > width) {
+        size_t s = length / 4;
+        for (size_t i = 0; i < nodes; i++) {
+            const u32 *below = roots + 2 * (node + i);
+            ntt_radix4(x + i * length, s, roots[node + i], below[0], below[1]);
+        }
+        nodes *= 4;
+        node *= 4;
+        length = s;
+    }
+}
+
+PML_INLINE void row_load(vec *x, const u32 *p, size_t words) {
+    for (; words >= VW; words -= VW, p += VW) *x++ = v_load(p);
+    if (words) *x = v_load_part(p, words);
+}
+
+PML_INLINE void row_store(u32 *p, const vec *x, size_t words) {
+    for (; words >= VW; words -= VW, p += VW) v_store(p, *x++);
+    if (words) v_store_part(p, *x, words);
+}
+
+PML_INLINE size_t reverse_bits(size_t i, unsigned bits) {
+    size_t r = 0;
+    for (; bits; bits--, i >>= 1) r = r << 1 | (i & 1);
+    return r;
+}
+
+static size_t encode_tasks(const pml_encoding *e) {
+    return ((e->columns + NTT_STRIP - 1) / NTT_STRIP) << e->rate;
+}
+
+static void encode_task(void *encoding, size_t task) {
+    pml_encoding *e = encoding;
+    const unsigned L = e->log_rows, tail = L < NTT_TAIL ? L : NTT_TAIL, head = L - tail;
+    const size_t coset = task & (((size_t)1 << e->rate) - 1);
+    const size_t column = (task >> e->rate) * NTT_STRIP, C = e->columns;
+    const size_t words = C - column < NTT_STRIP ? C - column : NTT_STRIP;
+    const size_t width = (words + VW - 1) / VW;
+    const size_t tops = (size_t)1 << head, bottoms = (size_t)1 << tail;
+    /* A stride that is no power of two, or all rows would meet in few sets of the cache. */
+    const size_t stride = (head ? bottoms + 8 : bottoms) * width;
+    vec *x = pml_alloc((tops * stride + tops * width) * sizeof(vec));
+    u32 *reversed = pml_alloc(bottoms * sizeof(u32));
+    if (!x || !reversed) {
+        __atomic_store_n(&e->failed, 1, __ATOMIC_RELAXED);
+        free(x);
+        free(reversed);
+        return;
+    }
+    for (size_t i = 0; i < bottoms; i++) reversed[i] = (u32)reverse_bits(i, tail);
+
+    vec *strip = x + tops * stride;
+    for (size_t j = 0; j < bottoms; j++) {
+        const u32 *in = e->in + j * C + column;
+        for (size_t i = 0; i < tops; i++) row_load(strip + i * width, in + i * bottoms * C, words);
+        ntt_node(strip, head, width, coset, e->roots);
+        for (size_t i = 0; i < tops; i++)
+            for (size_t g = 0; g < width; g++) x[i * stride + j * width + g] = strip[i * width + g];
+    }
+    /* In the order of the output rows. */
+    for (size_t t = 0; t < tops; t++) {
+        const size_t i = reverse_bits(t, head), node = (coset << head) + i;
+        ntt_node(x + i * stride, tail, width, node, e->roots);
+        const size_t first = (t << e->rate) + reverse_bits(coset, e->rate);
+        u32 *out = e->out + first * C + column;
+        const size_t step = (C << head) << e->rate;
+        const vec *from = x + i * stride;
+        for (size_t r = 0; r < bottoms; r++)
+            row_store(out + r * step, from + reversed[r] * width, words);
+    }
+    free(x);
+    free(reversed);
+}
