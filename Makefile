@@ -11,7 +11,9 @@ JOBS ?= 2
 TEST_EXTRAS := -e '.[reexec,ezkl,sklearn,test,dev]'
 # Only the .onnx files in these packages are read, so they come without what they depend on.
 TEST_MODELS := --no-deps magika 'rapidocr-onnxruntime; python_version < "3.13"'
-DEMO_EXTRAS := -e '.[ezkl]'
+# sumcheck, ezkl or reexec
+DEMO_BACKEND ?= sumcheck
+DEMO_EXTRAS := -e '.[$(DEMO_BACKEND)]'
 # torch is large, so what needs it has an environment of its own.
 TORCH := .venv-torch
 TORCH_EXTRAS := torch==2.13.0 -e '.[reexec,ezkl,torch,test]'
@@ -25,15 +27,15 @@ $(VENV)/.ready: pyproject.toml setup.py Makefile tools/environment.sh
 	@tools/environment.sh $(VENV) $(TEST_MODELS)
 	@touch $@
 
-$(DEMO)/venv/.ready: pyproject.toml setup.py Makefile tools/environment.sh
+$(DEMO)/venv/.ready-$(DEMO_BACKEND): pyproject.toml setup.py Makefile tools/environment.sh
 	@mkdir -p $(DEMO)
 	@tools/environment.sh $(DEMO)/venv $(DEMO_EXTRAS)
 	@touch $@
 
 .PHONY: demo
-demo: $(DEMO)/venv/.ready ## prove one inference, verify it in a second process, see a refusal
+demo: $(DEMO)/venv/.ready-$(DEMO_BACKEND) ## prove one inference, verify it in a second process, see a refusal
 	@PATH="$(CURDIR)/$(DEMO)/venv/bin:$$PATH" PROOFML_CACHE="$(CURDIR)/$(DEMO)/cache" \
-	  examples/demo/run.sh $(DEMO)
+	  DEMO_BACKEND=$(DEMO_BACKEND) examples/demo/run.sh $(DEMO)
 
 .PHONY: test
 test: lint ## lint, then every test but the slow ones

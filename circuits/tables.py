@@ -220,6 +220,7 @@ class _Planner:
             for number, node in enumerate(self.graph.nodes)
             if isinstance(node, Step) and (need := self._need(number, node)) is not None
         ]
+        self._bound(needs)
         cap, tail = self._widths(needs)
         windows = self._range_tables(needs, cap, tail)
         by_node = {need.node: need for need in needs}
@@ -235,6 +236,18 @@ class _Planner:
                 f"tables have {result.rows} rows, expected at most {MAX_ROWS}; quantise per tensor"
             )
         return result
+
+    def _bound(self, needs: Sequence[_Need]) -> None:
+        """Refuses what cannot fit before any table is built: an interval has a row at least."""
+        distinct = {(need.functions, need.low, need.high): need for need in needs}
+        least = 0
+        for need in distinct.values():
+            first = {function: need.starts[i] for i, function in enumerate(need.functions)}
+            least += sum(len(starts) for starts in first.values())
+        if least > MAX_ROWS:
+            raise TableError(
+                f"tables have at least {least} rows, expected at most {MAX_ROWS}; quantise per tensor"
+            )
 
     # -- choosing ---------------------------------------------------------------------------
 

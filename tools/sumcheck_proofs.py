@@ -427,6 +427,16 @@ def _rejected(name: str, setting: Family, made: Made, recorder: _Recorder) -> li
             replace(made, public={**made.public, number: changed}),
             {"value": number, "codes": changed.reshape(-1).tolist()},
         )
+    for number, node in enumerate(setting.graph.nodes):
+        if isinstance(node, ArgMax):
+            for index in (-1, setting.graph.shape(node.value)[node.axis]):
+                changed = made.public[number].copy()
+                changed.reshape(-1)[-1] = index
+                case(
+                    f"index {index} of a maximum",
+                    replace(made, public={**made.public, number: changed}),
+                    {"value": number, "codes": changed.reshape(-1).tolist()},
+                )
     if name in ("dense", "lookup"):
         setting = setting if name == "dense" else replace(setting, params=replace(WEAK, folds=()))
         spoiled = make(name, setting, spoil=True)

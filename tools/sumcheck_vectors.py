@@ -186,7 +186,8 @@ def trees() -> Json:
 
 
 _ONE, _TWO, _SUM = ((bits_of(scale), zero) for scale, zero in ((0.02, 3), (0.013, -7), (0.05, 1)))
-_PAIR = Pair("add", "none", -128, _ONE, _TWO, _SUM, -129, 126)
+_PAIR = Pair("add", "full", -128, _ONE, _TWO, _SUM, -129, 126)
+_FLOAT = Pair("mul", "float", -128, _ONE, _TWO, _SUM, -129, 126)
 
 RECIPES: tuple[tuple[str, Function, int, int], ...] = (
     ("requant of an accumulator", Requant(bits_of(1 / 81.0), -128, 127), -40000, 30000),
@@ -196,7 +197,8 @@ RECIPES: tuple[tuple[str, Function, int, int], ...] = (
     ("table", Table(-3, (5, 5, -1, 0, 7, 7, 7)), -3, 3),
     ("steps", Steps((-10, 0, 3), (4, -4, 9, 1)), -50, 60),
     ("relu", Relu(), -4, 5),
-    ("pair", _PAIR, 25600, 25900),
+    ("pair, a sum", _PAIR, 25600, 25900),
+    ("pair, a product in floats", _FLOAT, 60000, 60300),
 )
 
 

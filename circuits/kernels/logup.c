@@ -7,10 +7,11 @@
  * Where the time goes. The round polynomial is s(X) = f eq(z_t, X) T(X): f the product of
  * eq(z_s, r_s) of the rounds before, T of degree 2, a sum over pairs with weights
  * eq(z_{t+1}.., j). Only T(0) and the coefficient of X^2 are summed; T(1) follows from the claim,
- * with 1 / z_t (Gruen, ePrint 2024/108, section 3). The weights are the product of two small tables
- * (`weights`). Leaves are made anew from the integer columns whenever they are read (three times)
- * and never stored. A round folds a chunk of its vectors and sums the next round over the same
- * chunk while it is in the cache.
+ * with 1 / z_t (Gruen, ePrint 2024/108). That z_t is 0 has probability 2^-154, and would only make
+ * a proof that no verifier accepts. The weights are the product of two small tables. Leaves are
+ * made anew from the integer columns whenever they are read (three times) and never stored. A
+ * round folds a chunk of its vectors and sums the next round over the same chunk while it is in
+ * the cache.
  *
  * Memory. The layers above the leaves take 40 bytes a leaf, the largest first; while one of them
  * is proven, the smaller ones after it are not needed any more and become room for folded vectors,

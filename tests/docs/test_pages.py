@@ -18,6 +18,7 @@ import pytest
 from proofml.cli import group
 from proofml.policy import DEFAULT_ASSUMPTIONS, Policy
 from proofml.zkml.ezkl.policy import EzklPolicy
+from proofml.zkml.sumcheck.policy import SumcheckPolicy
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -169,13 +170,15 @@ POLICIES = [block for block in ALL if block.info == "toml" and block.text.starts
 def test_policies_are_read(block: Block) -> None:
     policy = Policy.from_mapping(tomllib.loads(block.text), source=str(block))
     EzklPolicy.read(policy)
+    SumcheckPolicy.read(policy)
     for name in policy.sections:
-        assert name in {"ezkl", "reexec"}
+        assert name in {"ezkl", "reexec", "sumcheck"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("policy*.toml")), ids=relative)
 def test_example_policies_are_read(path: Path) -> None:
     EzklPolicy.read(Policy.load(path))
+    SumcheckPolicy.read(Policy.load(path))
 
 
 def test_default_assumptions_are_those_on_the_page() -> None:
@@ -189,10 +192,11 @@ def test_default_assumptions_are_those_on_the_page() -> None:
 def test_every_policy_key_is_on_the_page() -> None:
     """A reader names all the keys that it knows when it meets one that it does not."""
     page = (ROOT / "docs" / "policy.md").read_text("utf-8")
-    text = (ROOT / "zkml" / "ezkl" / "policy.py").read_text("utf-8")
-    ezkl = page.split("## [backends.ezkl]")[1]
-    for key in re.findall(r'fields\.\w+\("(\w+)"', text):
-        assert f"`{key}`" in ezkl, key
+    for name in ("ezkl", "sumcheck"):
+        text = (ROOT / "zkml" / name / "policy.py").read_text("utf-8")
+        section = page.split(f"## [backends.{name}]")[1].split("\n## ")[0]
+        for key in re.findall(r'fields\.\w+\("(\w+)"', text):
+            assert f"`{key}`" in section, key
     text = (ROOT / "src" / "proofml" / "policy.py").read_text("utf-8")
     for key in re.findall(r'accept\.\w+\("(\w+)"', text):
         assert f"`accept.{key}`" in page, key

@@ -6,7 +6,7 @@ The order is written down here a second time, from the protocol's text and the l
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from unittest import mock
 
 import pytest
@@ -44,13 +44,25 @@ def challenges(trial: Trial) -> list[str]:
     return [*found, *["open round"] * (params.mu - sum(params.folds)), "grind", "queries"]
 
 
+class _Enough(Exception):  # noqa: N818
+    """All challenges are drawn."""
+
+
 def verified(trial: Trial, proof: bytes, statement: bytes | None = None, *,
              deaf: bool = False) -> list[Event]:  # fmt: skip
-    """The verifier's transcript; `deaf`: it goes on after a check has failed."""
+    """The verifier's transcript; `deaf`: up to the last challenge, whatever the checks say."""
     with recorded() as events, ExitStack() as stack:
         if deaf:
             for module in (verifier, logup_verifier, pcs_verifier, reader, engine):
                 stack.enter_context(mock.patch.object(module, "refuse", lambda *a, **k: None))
+            last = Transcript.indices
+
+            def indices(self: Transcript, tag: str, count: int, log_n: int) -> list[int]:
+                last(self, tag, count, log_n)
+                raise _Enough
+
+            stack.enter_context(mock.patch.object(Transcript, "indices", indices))
+            stack.enter_context(suppress(_Enough))
         trial.verify(proof, statement=statement or trial.statement)
     return events
 
@@ -95,10 +107,7 @@ def test_trap_02_every_message_changes_all_later_challenges(name: str, trial: Ge
             continue
         at = segment.start
         bent = proof[:at] + bytes([proof[at] ^ 1]) + proof[at + 1 :]
-        try:
-            other = verified(run, bent, deaf=True)
-        except (ValueError, IndexError):  # a deaf verifier may stumble over what is opened
-            pytest.fail("stumbled")
+        other = verified(run, bent, deaf=True)
         assert other[:place] == honest[:place]
         for one, two in zip(honest[place:], other[place:], strict=True):
             assert one.tag == two.tag

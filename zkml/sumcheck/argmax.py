@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from proofml.circuits.field import babybear, ext5
+from proofml.circuits.field.babybear import Array
 from proofml.circuits.field.ext5 import ONE, Element
 from proofml.circuits.graph import ArgMax, Ints
 from proofml.zkml.sumcheck.layout import Layout
@@ -38,7 +39,7 @@ def argmax_parts(layout: Layout, number: int, stated: Ints, weight: Weight) -> I
     yield Constant(ext5.neg(_before(outer, index, length)))
 
 
-def _before(outer: ext5.Array, index: Ints, length: int) -> Element:
+def _before(outer: Array, index: Ints, length: int) -> Element:
     """The weight of all cells in front of the stated ones."""
     mask = np.arange(length)[None, :] < index[:, None]
     return ext5.vsum(outer[mask])

@@ -1,16 +1,19 @@
 """What a verifier does not work on: parameters out of all proportion, proofs of any length.
 
-Parameters are the prover's choice, and everything that the verifier builds (the code word of its
-own weights above all) grows with them. So they are held to the sizes of the layout first.
+Parameters are the prover's choice (and so is the size of a batch), and what the verifier builds,
+the code word and the tree of its own weights, grows with them. So they are held to the sizes of
+the layout first, and what is left to build to the memory that it may take.
 """
 
 from __future__ import annotations
 
+from proofml.errors import BackendFailed
+from proofml.worker.limits import Limits
 from proofml.zkml.sumcheck import checks
 from proofml.zkml.sumcheck.checks import refuse
 from proofml.zkml.sumcheck.circuit import Circuit
-from proofml.zkml.sumcheck.layout import Layout
-from proofml.zkml.sumcheck.params import MAX_COLUMNS_LOG, Params, columns_logs
+from proofml.zkml.sumcheck.layout import MODEL, Layout
+from proofml.zkml.sumcheck.params import MAX_COLUMNS_LOG, Params, choose, columns_logs
 from proofml.zkml.sumcheck.reader import DIGEST_BYTES, ELEMENT_BYTES
 from proofml.zkml.sumcheck.soundness import Report
 
@@ -19,11 +22,16 @@ MIN_BITS = 80
 DEFAULT_BITS = 100
 #: More than this no parameters reach: the lookups' share of the field.
 MAX_BITS = 120
-#: A code word is at most this many times its message.
+#: log2 of the inverse rate.
 MAX_RATE = 4
+#: log2 of the domain: this much is always taken, and this much more than what is usual.
+FREE_DOMAIN_LOG = 18
+MORE_DOMAIN_LOG = 2
 #: The final vector has at most 2^12 elements.
 MAX_FINAL_LOG = 12
 _NONCE_BYTES = 8
+#: Where no limit is given.
+MEMORY = 4 << 30
 
 
 def check_parameters(params: Params, layout: Layout) -> None:
@@ -32,14 +40,36 @@ def check_parameters(params: Params, layout: Layout) -> None:
     Raises:
         VerificationError: sumcheck.3.
     """
-    largest = max(stack.log for stack in layout.trees.values())
+    logs = {name: stack.log for name, stack in layout.trees.items()}
+    largest = max(logs.values())
+    domain = max(FREE_DOMAIN_LOG, choose(logs, bits=DEFAULT_BITS).log_domain + MORE_DOMAIN_LOG)
     for name, value, low, high in (
         ("rate", params.rate, 1, MAX_RATE),
         ("mu", params.mu, max(0, largest - MAX_COLUMNS_LOG), largest),
+        ("log2 of the domain", params.log_domain, 0, domain),
         ("log2 of the final vector", params.log_final, 0, MAX_FINAL_LOG),
     ):
         if not low <= value <= high:
             refuse(checks.PARAMETERS, name, expected=f"{low} to {high}", got=value)
+
+
+def check_memory(params: Params, layout: Layout, limits: Limits) -> None:
+    """Whether this machine may commit to the weights under these parameters.
+
+    Raises:
+        BackendFailed: that it may not says nothing of the proof.
+    """
+    if MODEL not in layout.trees:
+        return
+    stack, most = layout.trees[MODEL], limits.memory or MEMORY
+    columns = columns_logs({MODEL: stack.log}, params.mu)[MODEL]
+    needed = (1 << params.log_domain) * ((4 << columns) + 2 * DIGEST_BYTES)
+    if needed > most:
+        raise BackendFailed(
+            f"computing the root of the weights takes about {needed >> 20} MiB, at most "
+            f"{most >> 20} are allowed; --memory-limit allows more, a pinned circuit needs none",
+            stage="commit to the weights",
+        )
 
 
 def check_bits(report: Report) -> None:

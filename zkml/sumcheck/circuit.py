@@ -11,6 +11,7 @@ Layout and tables are functions of the graph.
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -62,7 +63,7 @@ class Circuit:
         return tagged_sha256(TAG, self.bytes)
 
     @classmethod
-    def read(cls, data: bytes) -> Circuit:
+    def read(cls, data: builtins.bytes) -> Circuit:
         """A verifying key from its bytes.
 
         Raises:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from proofml.circuits.field.babybear import P
 from proofml.circuits.graph import ArgMax, Input, Ints, Maximum, Step
-from proofml.circuits.tables import Lookup
+from proofml.circuits.tables import Cover, Lookup
 from proofml.zkml.sumcheck.layout import Block, Layout, Stack, lookup_shape
 
 Words = NDArray[np.uint32]
@@ -45,14 +46,14 @@ def columns_of(layout: Layout, values: Sequence[Ints]) -> Columns:
         shape = lookup_shape(layout.graph, lookup)
         c1, argument = _lookup(layout, lookup, values)
         channel = _channel(layout, lookup, shape)
-        if lookup.windows >= 0:
-            row, d = lookup.witness.choose(argument, channel)  # type: ignore[union-attr]
+        if isinstance(lookup.witness, Cover):
+            row, d = lookup.witness.choose(argument, channel)
             result.blocks[f"d{lookup.node}"] = d
             windows = layout.plan.windows[lookup.windows]
             at = np.where(d >= windows.delta, d - windows.delta + (1 << windows.body), d)
             _count(counts[windows.table], at)
         else:
-            row = lookup.witness.row(argument, channel)  # type: ignore[union-attr]
+            row = lookup.witness.row(argument, channel)
         _count(counts[lookup.table], row)
         result.lookups.append((c1, argument))
     for index, count in enumerate(counts):
@@ -94,7 +95,7 @@ def _count(counts: Ints, rows: Ints) -> None:
     counts += np.bincount(rows.reshape(-1), minlength=len(counts))
 
 
-def place(target: NDArray[np.generic], block: Block, offset: int, values: object) -> None:
+def place(target: NDArray[Any], block: Block, offset: int, values: Ints | int) -> None:
     """Write a tensor into its padded block of a flat vector."""
     padded = target[offset : offset + (1 << block.size)].reshape([1 << log for log in block.logs])
     padded[tuple(slice(0, n) for n in block.shape)] = values

@@ -27,7 +27,7 @@ from proofml.errors import ProofmlError, UnsupportedModel, UsageError, printable
 from proofml.fields import FieldError
 from proofml.model import Model
 from proofml.runtime import runtime_version
-from proofml.zkml.sumcheck.bounds import check_parameters
+from proofml.zkml.sumcheck.bounds import check_memory, check_parameters
 from proofml.zkml.sumcheck.circuit import VERSION, Circuit
 from proofml.zkml.sumcheck.keys import commit_model
 from proofml.zkml.sumcheck.options import Options
@@ -180,7 +180,9 @@ def _make_circuit(source: Source, params: Params, context: Context) -> Circuit:
     compiled = source.compile()
     with _compiling(source.model):
         # Before the weights' code word, whose size the parameters decide.
-        check_parameters(params, Circuit(compiled.graph, params, None).layout)
+        layout = Circuit(compiled.graph, params, None).layout
+        check_parameters(params, layout)
+        check_memory(params, layout, context.limits)
         context.progress("commit to the weights", None, None)
         circuit = commit_model(compiled.graph, compiled.weights, params=params).circuit
         assert circuit.shape.claims  # counted, so that too many of them are found here

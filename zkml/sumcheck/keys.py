@@ -53,7 +53,7 @@ def narrow(values: Ints) -> Ints:
     for kind in (np.int8, np.int16, np.int32):
         info = np.iinfo(kind)
         if info.min <= low and high <= info.max:
-            return np.ascontiguousarray(values, dtype=kind)  # type: ignore[return-value]
+            return np.ascontiguousarray(values, dtype=kind)
     return values
 
 
@@ -89,9 +89,7 @@ def commit_model(
     return ProvingKey(circuit, blocks, tree)
 
 
-def commit_ports(
-    circuit: Circuit, values: Mapping[int, Ints], *, salt: Ints | None = None
-) -> Tree:
+def commit_ports(circuit: Circuit, values: Mapping[int, Ints], *, salt: Ints | None = None) -> Tree:
     """The tree of the inputs and outputs that are not public; its root goes into the Statement.
 
     Whoever opens the root later needs the salt as well. What a proof shows of the tree is not

@@ -19,7 +19,7 @@ def operand_vector(values: Ints, axes: tuple[Bind, ...], sums: Sums, out: Weight
     """
     order = sorted(range(len(axes)), key=lambda axis: axes[axis].sum >= 0)
     tensor: Array | None = None  # [.., 5] once the first axis has been contracted
-    current: np.ndarray = values
+    current = values
     kept = list(range(len(axes)))
     for axis in order:
         bind = axes[axis]
@@ -28,7 +28,7 @@ def operand_vector(values: Ints, axes: tuple[Bind, ...], sums: Sums, out: Weight
             continue
         weights = out[bind.out].values
         if bind.sum < 0:
-            current, tensor = _along(current, tensor, at, weights)
+            tensor = _along(current, tensor, at, weights)
             kept.remove(axis)
         elif bind.window is None:
             tensor = _lifted(current, tensor)
@@ -49,7 +49,7 @@ def _lifted(current: Ints, tensor: Array | None) -> Array:
     return ext5.lift(babybear.modp(current)) if tensor is None else tensor
 
 
-def _along(current: Ints, tensor: Array | None, at: int, weights: Array) -> tuple[Ints, Array]:
+def _along(current: Ints, tensor: Array | None, at: int, weights: Array) -> Array:
     """Contract one axis with weights."""
     shape = current.shape if tensor is None else tensor.shape[:-1]
     before, after = shape[:at], shape[at + 1 :]
@@ -58,7 +58,7 @@ def _along(current: Ints, tensor: Array | None, at: int, weights: Array) -> tupl
         found = contract(current.reshape(a, n, c), weights)
     else:
         found = contract_ext(tensor.reshape(a, n, c, ext5.DEGREE), weights)
-    return current, found.reshape(*before, *after, ext5.DEGREE)
+    return found.reshape(*before, *after, ext5.DEGREE)
 
 
 def _window(
@@ -67,16 +67,15 @@ def _window(
     """The axis becomes the summed one: `V[s] = sum_o out[o] x[o stride + s dilation + offset]`."""
     assert bind.window is not None
     stride, dilation, offset = bind.window
-    source = current if tensor is None else tensor
-    length = source.shape[at]
+    length = current.shape[at] if tensor is None else tensor.shape[at]
     found = []
     for s in range(taps):
         index = np.arange(len(weights)) * stride + s * dilation + offset
         inside = np.flatnonzero((index >= 0) & (index < length))
-        picked = np.take(source, index[inside], axis=at)
+        picked = index[inside]
         if tensor is None:
-            _, part = _along(picked, None, at, weights[inside])
+            part = _along(np.take(current, picked, axis=at), None, at, weights[inside])
         else:
-            _, part = _along(current, picked, at, weights[inside])
+            part = _along(current, np.take(tensor, picked, axis=at), at, weights[inside])
         found.append(part)
     return np.stack(found, axis=at)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from proofml.circuits.field import ext5
 from proofml.circuits.field.babybear import Array
@@ -161,8 +162,8 @@ def prove_circuit(
 def _lookups(run: _Run, alpha: Element, beta: Element) -> None:
     """Section 5."""
     layout = run.layout
-    leaves = _leaves(layout, run.columns)
-    messages, z = proving.logup_prove(*leaves, alpha, beta, run.transcript.state)
+    ids, c1, c2, num = _leaves(layout, run.columns)
+    messages, z = proving.logup_prove(ids, c1, c2, num, alpha, beta, run.transcript.state)
     run.out.append(messages)
     for index, lookup in enumerate(layout.lookups):
         block = layout.leaves.blocks[f"s{index}"]
@@ -194,13 +195,13 @@ def _lookup(run: _Run, lookup: Lookup, weight: Weight) -> None:
                 run.part("leaf a", part)
 
 
-def _leaves(layout: Layout, columns: Columns) -> tuple[np.ndarray, ...]:
+def _leaves(layout: Layout, columns: Columns) -> list[NDArray[np.int32]]:
     """ids, c1, c2 and numerators of all leaves, int32 each; id 0 where there is no leaf."""
     stack = layout.leaves
-    ids, c1, c2, num = (np.zeros(1 << stack.log, np.int32) for _ in range(4))
+    columns_of_leaves = [np.zeros(1 << stack.log, np.int32) for _ in range(4)]
 
-    def put(name: str, *parts: object) -> None:
-        for target, values in zip((ids, c1, c2, num), parts, strict=True):
+    def put(name: str, *parts: Ints | int) -> None:
+        for target, values in zip(columns_of_leaves, parts, strict=True):
             place(target, stack.blocks[name], stack.offsets[name], values)
 
     for index, (lookup, (first, argument)) in enumerate(
@@ -217,7 +218,7 @@ def _leaves(layout: Layout, columns: Columns) -> tuple[np.ndarray, ...]:
         put(f"s{index}", lookup.ids.reshape(dims), first, argument, 1)
     for index, table in enumerate(layout.plan.tables):
         put(f"t{index}", table.id_of, table.c1, table.c2, -columns.blocks[f"m{index}"])
-    return ids, c1, c2, num
+    return columns_of_leaves
 
 
 def _outputs(run: _Run) -> None:

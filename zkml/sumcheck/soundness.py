@@ -2,7 +2,7 @@
 
 Round-by-round soundness in the random-oracle model: a prover who makes Q hash queries convinces
 the verifier of a false statement with probability at most about Q times the largest term below,
-and besides by a collision of SHA-256 (2^-128 for 2^64 queries' worth of work a bit; not a term).
+and besides by a collision of SHA-256 (about Q^2 / 2^256; not a term).
 `total` adds up all terms of a proof, which is the stricter figure and the one that is reported.
 
 Each term says on what it rests: `proven` (elementary, proof in docs/sumcheck/soundness.md),
@@ -170,5 +170,5 @@ def _fold(name: str, log_n: int, pairs: int, count: int) -> Term:
         count,
         "lemma",
         "sumcheck of degree 2; mutual correlated agreement in the unique-decoding regime: "
-        "ePrint 2020/654, section 4, and 2024/1586",
+        "ePrint 2020/654, Theorem 4.1, and 2024/1586, Corollary 4.11",
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from proofml.circuits.field import ext5
+from proofml.circuits.field.babybear import Array
 from proofml.circuits.field.ext5 import Element
 from proofml.circuits.graph import Ints
 from proofml.circuits.tables import Table
@@ -31,11 +32,11 @@ def columns_at(table: Table, z: Sequence[Element]) -> tuple[Element, Element, El
     return found[0], found[1], found[2]
 
 
-def _dot(values: ext5.Array, weights: ext5.Array) -> Element:
+def _dot(values: Array, weights: Array) -> Element:
     return ext5.element(contract_ext(values, weights).reshape(-1))
 
 
-def ids_at(ids: Ints, shape: Sequence[int], points: Sequence[ext5.Array]) -> Element:
+def ids_at(ids: Ints, shape: Sequence[int], points: Sequence[Array]) -> Element:
     """`sum ids[k] prod eq` over the cells k of the channel axes, of the given lengths."""
     if not shape:
         return ext5.from_int(int(ids[0]))

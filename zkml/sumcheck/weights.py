@@ -184,7 +184,9 @@ def _runs(source: Shape, target: Shape) -> list[tuple[list[int], list[int]]] | N
     found: list[tuple[list[int], list[int]]] = []
     i = j = 0
     while i < len(source) or j < len(target):
-        here, there, a, b = [], [], 1, 1
+        here: list[int] = []
+        there: list[int] = []
+        a = b = 1
         while not here or not there or a != b:
             if (a <= b or not there) and i < len(source) and (not here or a < b):
                 here.append(i)
