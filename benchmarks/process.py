@@ -60,7 +60,7 @@ def command_line(*words: object) -> list[str]:
 
 
 def run(argv: Sequence[str], environment: Mapping[str, str], *, sample: bool = False) -> Run:
-    """Run a command to its end; raises `CalledProcessError` with what it said if it fails."""
+    """Run a command to its end; raises `RuntimeError` with what it said if it fails."""
     started = time.perf_counter()
     with subprocess.Popen(
         list(argv),
@@ -73,7 +73,8 @@ def run(argv: Sequence[str], environment: Mapping[str, str], *, sample: bool = F
         seconds = time.perf_counter() - started
     peak = 0 if watch is None else watch.stop()
     if child.returncode:
-        raise subprocess.CalledProcessError(child.returncode, list(argv), said)
+        words, last = " ".join(argv[3:]), said.decode(errors="replace")[-2000:]
+        raise RuntimeError(f"{words}: exit code {child.returncode}\n{last}")
     return Run(seconds, peak)
 
 

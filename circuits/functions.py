@@ -65,8 +65,15 @@ class Requant:
         """Smallest arguments of the maximal intervals of constant value in [low, high]."""
         ends = self.evaluate(np.array([low, high], np.int64))
         wanted = np.arange(int(ends[0]) + 1, int(ends[1]) + 1, dtype=np.int64)
-        below = np.full(wanted.shape, low, np.int64)  # f(below) < wanted <= f(above)
-        above = np.full(wanted.shape, high, np.int64)
+        # Each start is near the real quotient; where that guess is not proven right on both
+        # sides, the whole range is searched. Invariant: f(below) < wanted <= f(above).
+        quotient = (wanted - 0.5) / float(float32_of(self.scale))
+        guess = np.clip(quotient, low, high).astype(np.int64)
+        reach = 2 + (np.abs(guess) >> 22)
+        below = np.clip(guess - reach, low, high)
+        above = np.clip(guess + reach, low, high)
+        below = np.where(self.evaluate(below) < wanted, below, low)
+        above = np.where(self.evaluate(above) >= wanted, above, high)
         while True:
             middle = (below + above) >> 1
             open_ = above - below > 1

@@ -41,7 +41,8 @@ MAX_ROWS = 1 << 22
 #: A direct table of a step that could be windowed is written out up to this length.
 MAX_DIRECT = 1 << 13
 _WIDEST_BODY = 16
-_WIDEST_TAIL = 16
+_BODIES = range(2, _WIDEST_BODY + 1)
+_TAILS = range(2, 17)
 
 
 class TableError(ValueError):
@@ -188,8 +189,13 @@ class _Need:
         """Largest w with 2^w at most every inner interval."""
         return int(self.inner.min(initial=1 << _WIDEST_BODY)).bit_length() - 1
 
-    def rows(self, body: int, tail: int) -> int:
-        return int((-(-self.inner >> body)).sum() + (-(-self.outer >> tail)).sum())
+    def inner_rows(self, body: int) -> int:
+        """Rows of the inner intervals for windows of 2^body."""
+        return int((-(-self.inner >> body)).sum())
+
+    def outer_rows(self, tail: int) -> int:
+        """Rows of the first and last intervals for windows of 2^tail."""
+        return int((-(-self.outer >> tail)).sum())
 
 
 def plan(graph: Graph, *, committed: frozenset[int] = frozenset()) -> Plan:
@@ -268,14 +274,17 @@ class _Planner:
 
     def _widths(self, needs: Sequence[_Need]) -> tuple[int, int]:
         """Cap of the body's width, and width of the tails, with the fewest rows altogether."""
-        best = (0, 0, 0)
-        for cap in range(2, _WIDEST_BODY + 1):
-            for tail in range(2, _WIDEST_TAIL + 1):
-                bodies = {min(need.widest, cap) for need in needs}
-                total = sum((1 << body) + (1 << tail) for body in bodies)
-                total += sum(need.rows(min(need.widest, cap), tail) for need in needs)
-                if best == (0, 0, 0) or total < best[0]:
+        outer = {tail: sum(need.outer_rows(tail) for need in needs) for tail in _TAILS}
+        inner = [[need.inner_rows(min(need.widest, cap)) for cap in _BODIES] for need in needs]
+        best: tuple[int, int, int] | None = None
+        for index, cap in enumerate(_BODIES):
+            bodies = {min(need.widest, cap) for need in needs}
+            rows = sum(counts[index] for counts in inner) + sum(1 << body for body in bodies)
+            for tail in _TAILS:
+                total = rows + outer[tail] + (len(bodies) << tail)
+                if best is None or total < best[0]:
                     best = (total, cap, tail)
+        assert best is not None
         return best[1], best[2]
 
     # -- making -----------------------------------------------------------------------------

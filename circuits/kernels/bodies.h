@@ -45,5 +45,8 @@ const pml_table PML_TABLE = {
             .lift = lift,
             .blend = blend,
             .blend_sums = blend_sums,
+            .inner = inner,
+            .sum_rows = sum_rows,
+            .fold_rows = fold_rows,
         },
 };

@@ -44,6 +44,10 @@ typedef struct {
     void (*blend)(size_t n, const u32 *a, const u32 *b, e5 r, u32 *out);
     void (*blend_sums)(size_t n, const u32 *a, const u32 *v, const u32 *b, const u32 *w,
                        e5 sums[2]);
+    e5 (*inner)(size_t from, size_t to, const u32 *a, const u32 *b);
+    void (*sum_rows)(size_t count, const u32 *at, const e5 *factor, const u32 *v, size_t cells,
+                     u32 *out);
+    void (*fold_rows)(size_t from, size_t to, unsigned k, const u32 *v, const u32 *eq, u32 *out);
 } pml_provers;
 
 /* What every folding loop does with this many pairs at a time: they stay in the first cache. */

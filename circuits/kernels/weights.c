@@ -10,7 +10,7 @@
 #include "blocks.h"
 #include "internal.h"
 
-#define MAX_RANK 8u
+#define MAX_RANK PML_MAX_RANK
 #define ROW_COST 32u /* what a row costs beside its cells, in cells */
 #define STRIPE 1024u /* cells of an axis that is alone, converted at a time */
 
@@ -45,20 +45,25 @@ static void choose_table(block *b) {
     }
 }
 
-static int measure(block *b, const pml_tree *tree) {
-    const pml_claim *c = b->claim;
+int pml_claim_fits(const pml_claim *c, unsigned m) {
+    unsigned size = 0;
     if (c->rank > MAX_RANK) return PML_ERR_SIZE;
+    for (unsigned t = 0; t < c->rank; t++) {
+        if (c->logs[t] > m - size || c->lens[t] > 1u << c->logs[t]) return PML_ERR_SIZE;
+        size += c->logs[t];
+    }
+    u64 cells = (u64)1 << size;
+    return c->offset % cells || c->offset > ((u64)1 << m) - cells ? PML_ERR_SIZE : 0;
+}
+
+static void measure(block *b) {
+    const pml_claim *c = b->claim;
     b->shift[0] = 0;
     for (unsigned t = 0; t < c->rank; t++) {
-        if (c->logs[t] > tree->m - b->shift[t] || c->lens[t] > 1u << c->logs[t])
-            return PML_ERR_SIZE;
         b->shift[t + 1] = b->shift[t] + c->logs[t];
         if (!c->lens[t]) b->rows = 0; /* nothing is valid */
     }
-    u64 size = (u64)1 << b->shift[c->rank], cells = (u64)1 << tree->m;
-    if (c->offset % size || c->offset > cells - size) return PML_ERR_SIZE;
     if (b->rows) choose_table(b);
-    return 0;
 }
 
 /* The coefficient and the first cell of row `row`: its digits are indices of the outer axes. */
@@ -138,20 +143,14 @@ static void build_table(block *b) {
     }
 }
 
-int pml_add_weights(size_t T, const pml_tree *trees, size_t C, const pml_claim *claims,
-                    uint32_t *const *weights) {
+int pml_add_weights(size_t C, const pml_claim *claims, uint32_t *weights) {
     size_t room = 0;
     u32 *table = NULL;
     for (size_t i = 0; i < C; i++) {
         const pml_claim *c = &claims[i];
-        block b = {.k = &pml_active()->provers, .claim = c, .rows = 1};
-        int error = c->tree < T ? measure(&b, &trees[c->tree]) : PML_ERR_SIZE;
-        if (error) {
-            free(table);
-            return error;
-        }
+        block b = {.k = &pml_active()->provers, .claim = c, .weights = weights, .rows = 1};
+        measure(&b);
         if (!b.rows) continue;
-        b.weights = weights[c->tree];
         pml_job job = add_rows;
         size_t least = 1;
         if (c->rank == 1 && b.shift[1] >= 4) {

@@ -13,9 +13,9 @@ from proofml.circuits.execute import Executor
 from proofml.circuits.field.babybear import P
 from proofml.circuits.graph import Graph, Ints
 from proofml.circuits.kernels.claims import Tree
-from proofml.zkml.sumcheck import proving
 from proofml.zkml.sumcheck.circuit import Circuit
 from proofml.zkml.sumcheck.columns import fill
+from proofml.zkml.sumcheck.commit import commit
 from proofml.zkml.sumcheck.layout import MODEL, PORTS, SALT_CELLS, Visibility, arrange
 from proofml.zkml.sumcheck.params import Params, choose
 
@@ -83,7 +83,7 @@ def commit_model(
     tree = None
     if MODEL in layout.trees:
         values = fill(layout.trees[MODEL], blocks, params.mu)
-        tree = proving.commit(MODEL, values, params.mu, params.rate)
+        tree = commit(MODEL, values, params.mu, params.rate)
     root = None if tree is None else tree.nodes[1].tobytes()
     circuit = Circuit(graph, params, root, layout.visibility)
     return ProvingKey(circuit, blocks, tree)
@@ -114,4 +114,4 @@ def commit_ports(circuit: Circuit, values: Mapping[int, Ints], *, salt: Ints | N
     }
     params = circuit.params
     cells = fill(stack, {**blocks, "salt": salt}, params.mu)
-    return proving.commit(PORTS, cells, params.mu, params.rate)
+    return commit(PORTS, cells, params.mu, params.rate)

@@ -11,23 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proofml.circuits import kernels
-from proofml.circuits.field import babybear
 from proofml.circuits.field.ext5 import Element
 from proofml.circuits.kernels.claims import Claim, Tree, Words
-from proofml.zkml.sumcheck import merkle
+from proofml.zkml.sumcheck.commit import commit
 from proofml.zkml.sumcheck.twin import logup, opening, product
 
+__all__ = ["commit", "logup_prove", "open_prove", "product_prove"]
+
 Ints32 = NDArray[np.int32]
-
-
-def commit(tag: str, values: Words, mu: int, rate: int) -> Tree:
-    """Code word and Merkle tree of 2^m canonical numbers, m >= mu."""
-    m = (len(values) - 1).bit_length()
-    if kernels.available():
-        code = kernels.encode(values, m - mu, rate)
-        return Tree(tag, m, values, code, kernels.merkle(tag, code))
-    code = babybear.encode(values.astype(np.uint64), m - mu, rate).astype(np.uint32)
-    return Tree(tag, m, values, code, merkle.build(tag, [row.tobytes() for row in code]))
 
 
 def logup_prove(
