@@ -82,7 +82,9 @@ class Requant:
             reached = self.evaluate(middle) >= wanted
             above = np.where(open_ & reached, middle, above)
             below = np.where(open_ & ~reached, middle, below)
-        return np.unique(np.concatenate([np.array([low], np.int64), above]))
+        starts = np.sort(np.concatenate([np.array([low], np.int64), above]))
+        # As np.unique, which imports numpy.ma.
+        return starts[np.append(True, starts[1:] != starts[:-1])]
 
     def to_json(self) -> dict[str, JSON]:
         return {"kind": "requant", "scale": self.scale, "low": self.low, "high": self.high}

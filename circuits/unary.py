@@ -135,7 +135,8 @@ def _leaky(x: Floats, alpha: np.float32) -> Floats:
 
 
 def _hard_sigmoid(x: Floats, alpha: np.float32, beta: np.float32) -> Floats:
-    return np.maximum(np.float32(0), np.minimum(np.float32(1), alpha * x + beta))
+    result: Floats = np.maximum(np.float32(0), np.minimum(np.float32(1), alpha * x + beta))
+    return result
 
 
 OPERATORS: Mapping[str, Callable[..., NDArray[np.floating]]] = {

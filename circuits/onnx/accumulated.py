@@ -13,12 +13,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from proofml.circuits.axes import AxisMap
 from proofml.circuits.functions import Function, Requant, bits_of
-from proofml.circuits.graph import Ints
+from proofml.circuits.graph import Affine, Ints, Term, View
 from proofml.circuits.onnx.node import Node
 from proofml.circuits.onnx.reader import Reader
 from proofml.circuits.onnx.rounding import Quantisation, clipped, quantised_fill, steps
-from proofml.circuits.onnx.values import Accumulated, Codes
+from proofml.circuits.onnx.values import Accumulated, Arithmetic, Codes
 
 #: Steps for channels that are written out: thresholds, 256 for each channel.
 MAX_CHANNELS = 4096
@@ -34,6 +35,12 @@ def accumulated(reader: Reader, node: Node, value: Accumulated, into: Quantisati
     redundant = (low, high) == (into.low, into.high)
     exact = value.exact and value.kernel in ("", into.kernel)
     exact = exact and (redundant or value.rounding == "float")
+    if value.bias is not None:
+        # The rounding comes early, and stays where no kernel is found in the end; but behind a
+        # MatMul of more than two axes a Reshape stands between the Gemm made of it and the Relu.
+        direct = value.low == -np.inf and value.high == np.inf
+        rounded = direct or value.operator != "MatMul" or len(value.shape) == 2
+        value = _with_bias(reader, node, value) if rounded else unfused(value)
     if value.rounding == "offset" and not exact:
         value = replace(value, rounding="float")  # AveragePool in float
     if value.rounding == "requant":
@@ -53,6 +60,32 @@ def accumulated(reader: Reader, node: Node, value: Accumulated, into: Quantisati
         codes = reader.builder.move(codes, quantised_fill(move, into))
     reader.classify([*value.nodes, node.name], "E" if exact and value.sums else "D")
     return codes
+
+
+def unfused(value: Accumulated) -> Accumulated:
+    """The same with its bias as float32 arithmetic."""
+    if value.bias is None:
+        return value
+    chain = (Arithmetic("mul", value.scale), Arithmetic("add", value.bias))
+    return replace(value, bias=None, chain=chain, rounding="float", exact=False)
+
+
+def _with_bias(reader: Reader, node: Node, value: Accumulated) -> Accumulated:
+    """The float bias rounded to multiples of the accumulator's scale, and added to it."""
+    assert value.bias is not None
+    builder = reader.builder
+    numbers = np.rint(value.bias / value.scale.reshape(-1)).astype(np.float64)
+    if not (np.abs(numbers) < 2**31).all():
+        raise node.fail("a bias beyond int32 in units of the factors' scales")
+    affine = builder.nodes[value.value]
+    assert isinstance(affine, Affine)
+    axes = value.channel if numbers.size > 1 else ()
+    dims = tuple(affine.shape[axis] for axis in axes)
+    weight = builder.weight(f"{value.nodes[0]}:bias", numbers.astype(np.int64).reshape(dims))
+    view = View(affine.shape, tuple((a, AxisMap.identity(affine.shape[a])) for a in axes))
+    terms = (*affine.terms, Term(1, weight, view))
+    number = builder.affine(affine.shape, terms, affine.contractions)
+    return replace(value, value=number, bias=None)
 
 
 def _requants(

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from proofml.circuits.onnx.accumulated import unfused
 from proofml.circuits.onnx.island import unary_table
 from proofml.circuits.onnx.node import Node
 from proofml.circuits.onnx.reader import Handler, Reader
@@ -45,6 +46,8 @@ def clip(reader: Reader, node: Node) -> Sequence[Value]:
     value = reader.value(node, 0)
     if isinstance(value, Accumulated | Pair):
         least, most = (min(max(end, low), high) for end in (value.low, value.high))
+        if isinstance(value, Accumulated) and not reader.alone(node):
+            value = unfused(value)
         fused = reader.alone(node) and not value.after
         names = (*value.nodes, node.name)
         if isinstance(value, Pair):

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import helper
 
+from proofml.circuits.onnx.accumulated import unfused
 from proofml.circuits.onnx.node import Node
 from proofml.circuits.onnx.pair import pending
 from proofml.circuits.onnx.reader import Handler, Reader
@@ -50,7 +51,10 @@ def binary(operator: str) -> Handler:
                 if index == 0 and operator in ("sub", "div"):
                     raise node.fail("a constant minus or divided by an accumulator")
                 number = other.array.astype(np.float32)
-                return [with_constant(reader, node, value, operator, number)]
+                fits = number.shape == value.shape[-1:] and not value.after
+                bias = operator == "add" and value.operator == "MatMul" and fits
+                bias = bias and reader.alone(node)
+                return [with_constant(reader, node, value, operator, number, bias=bias)]
         if operator in ("add", "mul") and _both_quantised(left, right):
             pair = pending(
                 reader, node, operator, reader.dequantised(node, 0), reader.dequantised(node, 1)
@@ -98,9 +102,18 @@ def _as_island(value: Value) -> Island | None:
 
 
 def with_constant(
-    reader: Reader, node: Node, value: Accumulated, operator: str, number: Floats
+    reader: Reader,
+    node: Node,
+    value: Accumulated,
+    operator: str,
+    number: Floats,
+    *,
+    bias: bool = False,
 ) -> Accumulated:
     """An accumulator with one more operation by a constant, of the tensor or of each channel.
+
+    `bias`: it is a sum that onnxruntime makes an int32 bias if there is an integer kernel
+    (weight_bias_quantization.cc), also behind a MatMul (matmul_add_fusion.cc).
 
     Raises:
         UnsupportedModel: after Relu or Clip, or constants that vary along more than the channels.
@@ -111,6 +124,12 @@ def with_constant(
         operator, number = "add", -number
     if operator in ("mul", "div") and not (np.isfinite(number).all() and (number > 0).all()):
         raise node.fail("a factor that is not positive; expected a scale")
+    if bias and value.exact and value.bias is None and value.rounding == "requant":
+        axes = _axes_of(reader, node, value, number) if number.size > 1 else value.channel
+        if not value.channel or value.channel == axes:
+            names = (*value.nodes, node.name) if node.name not in value.nodes else value.nodes
+            return replace(value, bias=number.reshape(-1), channel=axes, nodes=names)
+    value = unfused(value)
     chain = value.chain
     if value.rounding == "requant":
         chain = (Arithmetic("mul", value.scale),)

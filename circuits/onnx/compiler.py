@@ -162,7 +162,7 @@ def _reader(
         used=used,
         outputs=frozenset(spec.name for spec in model.outputs),
         order=tuple(nodes),
-        makers={node.name: node for node in nodes if "QuantizeLinear" in node.operator},
+        makers={name: node for node in nodes for name in node.outputs if name},
         readers=readers,
         overrides=overrides,
     )

@@ -132,7 +132,7 @@ def conv(reader: Reader, node: Node) -> Sequence[Value]:
     if added is None:
         return [value]
     dims = (-1, *(1,) * (len(made.shape) - 2))
-    return [with_constant(reader, node, value, "add", added.reshape(dims))]
+    return [with_constant(reader, node, value, "add", added.reshape(dims), bias=True)]
 
 
 def qlinear_conv(reader: Reader, node: Node) -> Sequence[Value]:

@@ -207,7 +207,7 @@ def gemm(reader: Reader, node: Node) -> Sequence[Value]:
     )
     if chain is None:
         return [value]
-    return [with_constant(reader, node, value, "add", chain)]
+    return [with_constant(reader, node, value, "add", chain, bias=chain.ndim == 1)]
 
 
 def qgemm(reader: Reader, node: Node) -> Sequence[Value]:

@@ -84,7 +84,10 @@ def quantised(reader: Reader, node: Node, value: Value, into: Quantisation) -> C
             if same and value.scale == into.scale:
                 reader.classify([node.name], "E")
                 return value.codes
-            return unary_table(reader, node, Island(value, VARIABLE, ()), into)
+            codes = unary_table(reader, node, Island(value, VARIABLE, ()), into)
+            if _twice_quantised(reader, node):
+                reader.classify([node.name], "D")
+            return codes
         case Island():
             return unary_table(reader, node, value, into)
         case Pair():
@@ -95,6 +98,17 @@ def quantised(reader: Reader, node: Node, value: Value, into: Quantisation) -> C
             return accumulated(reader, node, value, into)
         case _:
             raise reader.not_quantised(node, 0)
+
+
+def _twice_quantised(reader: Reader, node: Node) -> bool:
+    """Whether codes are dequantised and quantised otherwise right after they were made.
+
+    Onnxruntime merges the two pairs and rounds once (double_qdq_pairs_remover.cc), so that what
+    it computes is not what the file says.
+    """
+    maker = reader.makers.get(node.inputs[0])
+    before = reader.makers.get(maker.inputs[0]) if maker is not None else None
+    return before is not None and before.operator.endswith("QuantizeLinear")
 
 
 def joined(reader: Reader, node: Node, value: Joined, into: Quantisation) -> Codes:

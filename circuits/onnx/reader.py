@@ -41,7 +41,7 @@ SMALLEST_SCALE = np.finfo(np.float32).tiny
 class Reader:
     """Attributes:
     opset: version of the default domain.
-    order: the nodes; `makers` the QuantizeLinear nodes by name, `readers` by what they read.
+    order: the nodes; `makers` by what they make, `readers` by what they read.
     values: name -> what it stands for; `used` counts how often each name is read.
     overrides: node -> code -> code, values of unary tables where a runtime rounds otherwise.
     kinds: ONNX node -> its class.
@@ -182,7 +182,10 @@ class Reader:
         MatMul have kernels for uint8 only.
         """
         maker = self.makers.get(name)
-        if dtype != "int8" or maker is None or not maker.has(2) or name in self.outputs:
+        quantised = maker is not None and maker.operator.endswith("QuantizeLinear")
+        if dtype != "int8" or maker is None or not quantised or name in self.outputs:
+            return dtype
+        if not maker.has(2):
             return dtype
         edges = 0
         for node in self.readers.get(name, ()):

@@ -191,6 +191,7 @@ class Accumulated:
         rounding: "requant" (one product by the ratio of the scales, as onnxruntime's integer
             kernels do it), "float" (the operations of `chain`, then a QuantizeLinear), or
             "offset" (the operations, then the zero point is added before rounding).
+        bias: in float, flat over the channels, to be rounded to integers if there is a kernel.
         low, high: of Relu and Clip, in float.
         after: movements between here and the QuantizeLinear, of which `own` are no nodes.
         exact: whether onnxruntime has a kernel that computes it so ("E"), or not ("D").
@@ -208,6 +209,7 @@ class Accumulated:
     count: int = 1
     rounding: str = "requant"
     chain: tuple[Arithmetic, ...] = ()
+    bias: Floats | None = None
     low: float = -np.inf
     high: float = np.inf
     after: tuple[Move, ...] = ()

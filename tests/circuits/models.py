@@ -10,8 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+from proofml.canonical import sha256
+from proofml.graph.canonicalise import canonicalise
+from proofml.graph.interface import interface
+from proofml.model import Model, TensorSpec
 
 TYPES = {"uint8": TensorProto.UINT8, "int8": TensorProto.INT8}
 LIMITS = {"uint8": (0, 255), "int8": (-128, 127)}
@@ -115,7 +121,9 @@ class Net:
         infos = []
         for x in outputs:
             if dequantised:
-                infos.append(helper.make_tensor_value_info(self.float(x), TensorProto.FLOAT, x.shape))
+                infos.append(
+                    helper.make_tensor_value_info(self.float(x), TensorProto.FLOAT, x.shape)
+                )
             else:
                 infos.append(helper.make_tensor_value_info(x.name, TYPES[x.dtype], x.shape))
         return self.proto(infos)
@@ -218,9 +226,7 @@ class Net:
         both = np.asarray(x.scale * scale, np.float32)
         w = self.dequantised(codes, scale, zero, 0)
         b = self.dequantised(bias, both, np.zeros(both.shape, np.int32), 0)
-        value = self.node(
-            "Conv", [self.float(x), w, b], kernel_shape=list(kernel), **attributes
-        )
+        value = self.node("Conv", [self.float(x), w, b], kernel_shape=list(kernel), **attributes)
         return self.finished(value, result, out, act)
 
     def dequantised(self, codes: NDArray[Any], scale: Any, zero: Any, axis: int) -> str:
@@ -356,3 +362,18 @@ def _conv_shape(
             for i, n in enumerate(shape[2:])
         ]
     return (shape[0], made, *spatial)
+
+
+def load(proto: ModelProto) -> Model:
+    """The canonical model, made in this process: what `Model.load` does in a worker."""
+    model = canonicalise(proto, "model", None)
+    onnx.checker.check_model(model)
+    specs = [
+        tuple(
+            TensorSpec(name, dtype, tuple(dims))
+            for name, dtype, dims in interface(values, "model", role)
+        )
+        for values, role in ((model.graph.input, "input"), (model.graph.output, "output"))
+    ]
+    data = model.SerializeToString(deterministic=True)
+    return Model("model", data, sha256(data), *specs, shapes={})
