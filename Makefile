@@ -11,6 +11,9 @@ JOBS ?= 2
 TEST_EXTRAS := -e '.[reexec,ezkl,sklearn,test,dev]'
 # Only the .onnx files in these packages are read, so they come without what they depend on.
 TEST_MODELS := --no-deps magika 'rapidocr-onnxruntime; python_version < "3.13"'
+# An editable installation is compiled here, so that no command has to, whatever the environment
+# says of writing bytecode.
+ROOMS := src/proofml zkml circuits
 # sumcheck, ezkl or reexec
 DEMO_BACKEND ?= sumcheck
 DEMO_EXTRAS := -e '.[$(DEMO_BACKEND)]'
@@ -34,6 +37,7 @@ $(DEMO)/venv/.ready-$(DEMO_BACKEND): pyproject.toml setup.py Makefile tools/envi
 
 .PHONY: demo
 demo: $(DEMO)/venv/.ready-$(DEMO_BACKEND) ## prove one inference, verify it in a second process, see a refusal
+	@$(DEMO)/venv/bin/python -m compileall -q $(ROOMS)
 	@PATH="$(CURDIR)/$(DEMO)/venv/bin:$$PATH" PROOFML_CACHE="$(CURDIR)/$(DEMO)/cache" \
 	  DEMO_BACKEND=$(DEMO_BACKEND) examples/demo/run.sh $(DEMO)
 

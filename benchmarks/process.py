@@ -17,7 +17,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-_SAMPLING_SECONDS = 0.005
+_SAMPLING_SECONDS = 0.01
+_LOOKS = 20
 
 
 def own_memory() -> tuple[int, int]:
@@ -35,9 +36,19 @@ def summary(values: Sequence[float]) -> dict[str, float]:
     return {"min": min(values), "median": median(values)}
 
 
-def load_average() -> float:
-    """Processes that ran or waited in the last minute: how quiet the machine is."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+def others() -> float:
+    """How many other threads want to run just now, over one second: how quiet the machine is.
+
+    Not the load average, which still counts what this process did a minute ago.
+    """
+    source, found = Path("/proc/loadavg"), []
+    if not source.exists():
+        return 0.0
+    for _ in range(_LOOKS):
+        time.sleep(1 / _LOOKS)
+        running, _, _ = source.read_text().split()[3].partition("/")
+        found.append(max(0, int(running) - 1))
+    return sum(found) / len(found)
 
 
 def call(

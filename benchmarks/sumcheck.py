@@ -8,8 +8,8 @@
     python -m proofml.benchmarks.sumcheck profile   where Python spends its time in one proof
 
 Results go to build/benchmarks as JSON; `--docs docs/sumcheck` writes the tables and the picture of
-docs/sumcheck/benchmarks.md anew. Run it on a machine that does nothing else: the load at the
-beginning stands below each table.
+docs/sumcheck/benchmarks.md anew. Run it on a machine that does nothing else: how quiet it was
+stands below each table.
 """
 
 from __future__ import annotations
@@ -31,18 +31,32 @@ from proofml.benchmarks import (
     sumcheck_stages,
 )
 from proofml.benchmarks.meter import machine
-from proofml.benchmarks.process import load_average
+from proofml.benchmarks.process import others
 from proofml.circuits import kernels
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 COMPARED = ("mlp", "lenet")
+#: Threads that want to run, besides this one.
+QUIET = 0.5
 STAGED = ("mlp", "lenet", "cnn-264k", "dense-1m", "vgg-15m")
 PAGE, PICTURE = "benchmarks.md", "scale.png"
+CAPTION = "Seconds to prove one inference against the number of parameters"
 
 
 def _say(text: str) -> None:
     click.echo(text, err=True)
+
+
+def _begin() -> float:
+    """What else wants to run before a measurement; says so where nothing can be measured."""
+    load = others()
+    if load > QUIET:
+        _say(
+            f"{load:.1f} other threads want to run and distort this. The best of many short runs "
+            "suffers less than a long one, so that comparisons are unfair to EZKL as well"
+        )
+    return load
 
 
 def _common(command: F) -> F:
@@ -65,15 +79,26 @@ def _common(command: F) -> F:
     return command
 
 
-def _keep(folder: Path, name: str, found: Sequence[Mapping[str, Any]], load: float) -> None:
-    """Results with the machine, the day and the load, so that tables can be written later."""
+def _keep(folder: Path, kind: str, found: Mapping[str, Any], load: float) -> None:
+    """Add a result to those of its kind, in place of an earlier one for the same model."""
     folder.mkdir(parents=True, exist_ok=True)
     about = (
-        f"Measured on {machine()}, {kernels.level()} kernels with {_threads()}, on "
-        f"{date.today().isoformat()}; load at the beginning {load:.1f}."
+        f"{machine()}, {kernels.level()} kernels with {_threads()}, {date.today().isoformat()}, "
+        f"{load:.1f} other threads wanting to run before it"
     )
-    text = json.dumps({"about": about, "results": found}, indent=1)
-    (folder / f"{name}.json").write_text(text + "\n")
+    kept = [one for one in _read(folder, kind) if one["name"] != found["name"]]
+    order = list(models.BUILDERS)
+    kept = sorted([*kept, {**found, "about": about}], key=lambda one: order.index(one["name"]))
+    (folder / f"{kind}.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def _about(found: Sequence[Mapping[str, Any]]) -> str:
+    """On what machine, when, and how quiet, the results were measured."""
+    names: dict[str, list[str]] = {}
+    for one in found:
+        names.setdefault(one["about"], []).append(one["name"])
+    lines = [f"- {', '.join(those)}: {about}" for about, those in names.items()]
+    return "Measured on\n\n" + "\n".join(lines) + "\n"
 
 
 def _threads() -> str:
@@ -81,12 +106,10 @@ def _threads() -> str:
     return "1 thread" if count == 1 else f"{count} threads"
 
 
-def _read(folder: Path, name: str) -> tuple[str, list[dict[str, Any]]]:
-    path = folder / f"{name}.json"
-    if not path.exists():
-        return "", []
-    found = json.loads(path.read_text())
-    return found["about"], found["results"]
+def _read(folder: Path, kind: str) -> list[dict[str, Any]]:
+    path = folder / f"{kind}.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    return found
 
 
 #: Name of a table in the page -> the results that it needs, and how it is written.
@@ -99,27 +122,35 @@ TABLES: dict[str, tuple[str, Callable[[Sequence[Mapping[str, Any]]], str]]] = {
     "rates": ("stages", sumcheck_stages.rates_table),
 }
 
+#: Tables below which stands where their results were measured.
+LED = frozenset({"compare", "scale", "stages"})
+
 
 def _publish(kind: str, results: Path, docs: Path | None) -> None:
     """Print the tables of one kind of results; write them into the page, and the picture."""
+    if docs is not None and kind != "stages":
+        _draw(results, docs)
     for name, (needs, write) in TABLES.items():
-        about, found = _read(results, needs)
+        found = _read(results, needs)
         if needs != kind or not found:
             continue
-        text = f"{write(found)}\n{about}\n"
+        text = f"{write(found)}\n{_about(found)}" if name in LED else write(found)
         click.echo(text)
         if docs is not None:
+            if name == "exponents" and (docs / PICTURE).exists():
+                text += f"\n![{CAPTION}]({PICTURE})\n"
             page = docs / PAGE
             page.write_text(replace_table(page.read_text(), name, text))
-    if docs is None or kind == "stages":
-        return
-    _, sizes = _read(results, "scale")
+
+
+def _draw(results: Path, docs: Path) -> None:
+    sizes = _read(results, "scale")
     if not sizes:
         return
     if not sumcheck_plot.available():
         _say("no picture: matplotlib is not installed (pip install matplotlib)")
         return
-    sumcheck_plot.plot(sizes, _read(results, "compare")[1], docs / PICTURE)
+    sumcheck_plot.plot(sizes, _read(results, "compare"), docs / PICTURE)
 
 
 def replace_table(page: str, name: str, text: str) -> str:
@@ -156,7 +187,7 @@ _model_choice = click.Choice(sorted(models.BUILDERS))
     type=(str, click.IntRange(1, 26)),
     multiple=True,
     metavar="MODEL K",
-    help="Where the search begins [7].",
+    help="Where the search begins.",
 )
 def compare_command(
     repeat: int,
@@ -169,20 +200,19 @@ def compare_command(
     least: Sequence[tuple[str, int]],
 ) -> None:
     """The same float model and input, EZKL and native, on this machine."""
-    load, known, begin = load_average(), dict(rows), dict(least)
-    found = [
-        sumcheck_compare.compare(
+    known, begin = dict(rows), dict(least)
+    for name in names:
+        load = _begin()
+        found = sumcheck_compare.compare(
             name,
             say=_say,
             repeat=repeat,
             ezkl_repeat=ezkl_repeat,
             commands=commands,
             rows=known.get(name),
-            least=begin.get(name, 7),
+            least=begin.get(name),
         )
-        for name in names
-    ]
-    _keep(results, "compare", found, load)
+        _keep(results, "compare", found, load)
     _publish("compare", results, docs)
 
 
@@ -194,11 +224,9 @@ def scale_command(
     repeat: int, results: Path, docs: Path | None, names: Sequence[str], most: int | None
 ) -> None:
     """Time, size and memory from 10^4 to 10^7 parameters."""
-    load = load_average()
-    found = sumcheck_scale.scale(say=_say, repeat=repeat, names=names, most=most)
-    if not found:
-        raise click.UsageError("no model of the series is left")
-    _keep(results, "scale", found, load)
+    _begin()
+    for found in sumcheck_scale.scale(say=_say, repeat=repeat, names=names, most=most):
+        _keep(results, "scale", found, found["load"])
     _publish("scale", results, docs)
 
 
@@ -207,9 +235,10 @@ def scale_command(
 @click.option("--model", "names", type=_model_choice, multiple=True, default=STAGED)
 def stages_command(repeat: int, results: Path, docs: Path | None, names: Sequence[str]) -> None:
     """Each stage of a proof against the bare rates of the kernels."""
-    load = load_average()
-    found = [sumcheck_stages.stages(name, say=_say, repeat=repeat) for name in names]
-    _keep(results, "stages", found, load)
+    for name in names:
+        load = _begin()
+        found = sumcheck_stages.stages(name, say=_say, repeat=repeat)
+        _keep(results, "stages", found, load)
     _publish("stages", results, docs)
 
 

@@ -93,14 +93,16 @@ def prove(folder_name: str, repeat: str) -> dict[str, Any]:
     assert key.circuit.layout is not None
     watch.mark("prepare")
     runs: list[dict[str, float]] = []
+    cpu: list[float] = []
     proof, values, first = b"", [], 0
     for number in range(int(repeat)):
         time.sleep(PAUSE)
-        run = _Watch()
+        run, used = _Watch(), time.process_time()
         values = key.executor.run(codes)
         proof = prove_circuit(key, values, bytes([number % 256]) * 32, stage=run.begin)
         run.mark(STAGES[-1])
         runs.append(run.seconds)
+        cpu.append(time.process_time() - used)
         first = first or own_memory()[0]
     layout, graph = key.circuit.layout, key.circuit.graph
     bound = {graph.outputs[index].value for index in layout.bound_outputs}
@@ -113,6 +115,7 @@ def prove(folder_name: str, repeat: str) -> dict[str, Any]:
         "peak": own_memory()[0],
         "once": watch.seconds,
         "runs": runs,
+        "cpu": cpu,
         "proof": len(proof),
         "statement": (int(repeat) - 1) % 256,
         "sizes": sizes(key),

@@ -126,6 +126,7 @@ def measure(case: Case, store: Store, logrows: int, repeat: int) -> dict[str, An
         "proof": summary(
             [sum(both) for both in zip(proved["witness"], proved["proof"], strict=True)]
         ),
+        "cpu": summary(proved["cpu"]),
         "peak": proved["peak"],
         "verify_call": summary(verified["call"]),
         "verify": summary(verified["verify"]),

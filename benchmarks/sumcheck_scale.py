@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import log
 from pathlib import Path
 from typing import Any
 
 from proofml.benchmarks import models
-from proofml.benchmarks.process import load_average
+from proofml.benchmarks.process import others
 from proofml.benchmarks.sumcheck_child import STAGES
 from proofml.benchmarks.sumcheck_compare import native
 
@@ -23,9 +23,8 @@ def scale(
     repeat: int = 7,
     names: Sequence[str] = (),
     most: int | None = None,
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """One result for each model of `models.SERIES`, or of `names`, up to `most` parameters."""
-    found = []
     for family, members in models.SERIES.items():
         for name in members:
             if names and name not in names:
@@ -34,13 +33,11 @@ def scale(
                 case = models.write(name, Path(root))
                 if most is not None and case.parameters > most:
                     continue
-                load = load_average()
-                say(f"{name}: {case.parameters:,} parameters (load {load:.1f})")
+                load = others()
+                say(f"{name}: {case.parameters:,} parameters")
                 cost = native(case, Path(root) / "native", repeat)
-                found.append(
-                    {"name": name, "family": family, "parameters": case.parameters, **cost}
-                )
-    return found
+            size = case.parameters
+            yield {"name": name, "family": family, "parameters": size, "load": load, **cost}
 
 
 def exponent(points: Sequence[tuple[float, float]]) -> float | None:
@@ -71,7 +68,10 @@ def table(results: Sequence[Mapping[str, Any]]) -> str:
         *("prove ms (median)", "verify ms", "NumPy ms", "proof kB", "peak MiB", "key MB"),
     ]
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    for result in results:
+    families = list(models.SERIES)
+    for result in sorted(
+        results, key=lambda one: (families.index(one["family"]), one["parameters"])
+    ):
         made = result["setup_stages"]
         cells = [result["name"], f"{result['parameters']:,}", f"2^{result['sizes']['leaves']}"]
         cells += [f"{made[name]:.2f}" for name in ("quantise", "compile", "commit")]
@@ -91,7 +91,7 @@ def exponents(results: Sequence[Mapping[str, Any]]) -> str:
         "| family | models | exponent | from 100,000 parameters | largest: ns a parameter |",
         "|---|---|---|---|---|",
     ]
-    for family in models.SERIES:
+    for family in models.GROWING:
         all_points = points(results, family)
         if not all_points:
             continue

@@ -84,7 +84,8 @@ class Requant:
             below = np.where(open_ & ~reached, middle, below)
         starts = np.sort(np.concatenate([np.array([low], np.int64), above]))
         # As np.unique, which imports numpy.ma.
-        return starts[np.append(True, starts[1:] != starts[:-1])]
+        distinct: Ints = starts[np.append(True, starts[1:] != starts[:-1])]
+        return distinct
 
     def to_json(self) -> dict[str, JSON]:
         return {"kind": "requant", "scale": self.scale, "low": self.low, "high": self.high}

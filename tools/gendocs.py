@@ -136,6 +136,8 @@ def render_checks() -> str:
         backend = get_backend(name)
         kinds = ", ".join(sorted(backend.integrity))
         hides = ", ".join(sorted(backend.hides)) or "nothing"
+        commits = ", ".join(sorted(getattr(backend, "commits", ())))
+        hides += f". Can commit to, without hiding: {commits}" if commits else ""
         parts += [
             f"## {name}\n",
             f"Backend: {backend.summary}. Integrity: {kinds}. Can hide: "

@@ -1,33 +1,37 @@
-"""Mutation run over the native verifier: every small change of its code must make a test fail.
+"""Mutation run over the native verifier: every small change of its code must be noticed.
 
-    python tools/mutate.py [--jobs N] [--only MODULE] [--list] [--seconds N]
+    python tools/mutate.py [--jobs N] [--only MODULE] [--what CHANGE] [--quick] [--list]
 
-The tree is copied to a temporary folder and tested there, in NumPy. Each mutant is one process,
-forked from this one, that imports the changed source in the place of the file and runs the tests
-that are about its module until one fails. Survivors are printed with their lines; what is known
-of them stands in docs/sumcheck/mutation.md.
+The tree is copied to a temporary folder and works there, in NumPy. First the tests run once, and
+what they show to `verify_proof` is kept: honest proofs and forged ones, with what became of them.
+Each mutant is then one process, forked from this one, that imports the changed source in the
+place of the file, verifies all of these proofs again, and is found out where one of them ends
+otherwise. Who passes meets the tests that are about its module, unless `--quick` is given.
+Survivors are printed; what is known of them stands in docs/sumcheck/mutation.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import hashlib
 import importlib.machinery
 import os
+import resource
 import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import view  # noqa: E402
+import view
 
 ROOT = view.ROOT
 
@@ -43,30 +47,40 @@ WEIGHTS = "tests/sumcheck/test_weights.py"
 TABLES = "tests/sumcheck/test_tables.py"
 LAYOUT = "tests/sumcheck/test_layout.py"
 RANGES = "tests/circuits/test_ranges.py"
-#: Honest proofs of every case, and nothing else: whatever refuses too much ends here.
-ACCEPTS = f"{COMPLETE} -k an_honest_proof"
-PARAMETERS = f"{COMPLETE} -k any_parameters"
-COUNTED = f"{COMPLETE} -k counted"
+#: Bytes that a mutant may have.
+MEMORY = 8 << 30
+#: What is run once, for its proofs.
+SHOWN = (
+    f"{COMPLETE} -k honest_proof or other_inputs or random_graphs or any_parameters",
+    OPENING,
+    MESSAGES,
+    WITNESS,
+    f"{TAMPER} -k length or canonical or exchanged or kind_of_message",
+)
+#: How many proofs of one test and one end are kept.
+KEPT = 3
 
-#: Module -> the tests about it, the quickest first.
+#: Module -> the tests about it, for mutants that all these proofs do not find.
 MODULES: dict[str, tuple[str, ...]] = {
-    "zkml/sumcheck/verifier.py": (ACCEPTS, MESSAGES, TRANSCRIPT, WITNESS),
-    "zkml/sumcheck/pcs/verifier.py": (ACCEPTS, PARAMETERS, OPENING, MESSAGES, TRANSCRIPT, TAMPER),
-    "zkml/sumcheck/logup/verifier.py": (ACCEPTS, MESSAGES, TRANSCRIPT),
-    "zkml/sumcheck/reader.py": (ACCEPTS, TAMPER, TRANSCRIPT),
-    "zkml/sumcheck/engine.py": (ACCEPTS, PARAMETERS, OPENING, TAMPER),
-    "zkml/sumcheck/reduction.py": (WEIGHTS, ACCEPTS, WITNESS),
-    "zkml/sumcheck/weights.py": (WEIGHTS, ACCEPTS),
-    "zkml/sumcheck/tables_at.py": (TABLES, ACCEPTS),
-    "zkml/sumcheck/argmax.py": (WEIGHTS, ACCEPTS, WITNESS),
+    "zkml/sumcheck/verifier.py": (TRANSCRIPT, f"{TAMPER} -k length"),
+    "zkml/sumcheck/pcs/verifier.py": (TRANSCRIPT, OPENING),
+    "zkml/sumcheck/logup/verifier.py": (TRANSCRIPT, MESSAGES),
+    "zkml/sumcheck/reader.py": (TRANSCRIPT, TAMPER),
+    "zkml/sumcheck/engine.py": (OPENING,),
+    "zkml/sumcheck/reduction.py": (WEIGHTS,),
+    "zkml/sumcheck/weights.py": (WEIGHTS,),
+    "zkml/sumcheck/tables_at.py": (TABLES,),
+    "zkml/sumcheck/argmax.py": (WEIGHTS,),
     "zkml/sumcheck/soundness.py": (SOUNDNESS, PARAMS),
     "zkml/sumcheck/params.py": (PARAMS, SOUNDNESS),
-    "zkml/sumcheck/transcript.py": (TRANSCRIPT, OPENING),
-    "zkml/sumcheck/count.py": (COUNTED,),
-    "zkml/sumcheck/layout.py": (LAYOUT, ACCEPTS),
-    "circuits/tables.py": (TABLES, ACCEPTS),
+    "zkml/sumcheck/transcript.py": (TRANSCRIPT,),
+    "zkml/sumcheck/count.py": (f"{COMPLETE} -k counted",),
+    "zkml/sumcheck/layout.py": (LAYOUT,),
+    "circuits/tables.py": (TABLES,),
     "circuits/ranges.py": (RANGES, TABLES),
 }
+#: What a mutant imports again.
+AGAIN = ("proofml.zkml.sumcheck", "proofml.circuits", "tests")
 
 _COMPARE: dict[type[ast.cmpop], str] = {
     ast.Eq: "!=",
@@ -148,7 +162,7 @@ class _Mutator(ast.NodeVisitor):
         tail = gap[len(gap.rstrip("( \n")) :]
         self.found.append((start, end, f"{head} {new} {tail}", what))
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:  # noqa: N802
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         body = node.body
         if isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
             body = body[1:]
@@ -158,28 +172,28 @@ class _Mutator(ast.NodeVisitor):
         for statement in body:
             self.visit(statement)
 
-    def visit_ClassDef(self, node: ast.ClassDef) -> None:  # noqa: N802
+    def visit_ClassDef(self, node: ast.ClassDef) -> None:
         for statement in node.body:
             if isinstance(statement, ast.FunctionDef | ast.AnnAssign | ast.Assign):
                 self.visit(statement)
 
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:  # noqa: N802
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         if node.value is not None:
             self.visit(node.value)
 
-    def visit_Raise(self, node: ast.Raise) -> None:  # noqa: N802
+    def visit_Raise(self, node: ast.Raise) -> None:
         self.replace(node, "pass", "raise dropped")
 
-    def visit_Assert(self, node: ast.Assert) -> None:  # noqa: N802
+    def visit_Assert(self, node: ast.Assert) -> None:
         """For the type checker."""
 
-    def visit_If(self, node: ast.If) -> None:  # noqa: N802
+    def visit_If(self, node: ast.If) -> None:
         test = self.text(node.test)
         self.replace(node.test, f"not ({test})", "condition negated")
         self.replace(node.test, "False", "condition never true")
         self.generic_visit(node)
 
-    def visit_Expr(self, node: ast.Expr) -> None:  # noqa: N802
+    def visit_Expr(self, node: ast.Expr) -> None:
         if isinstance(node.value, ast.Constant):
             return
         self.replace(node, "pass", "statement dropped")
@@ -188,7 +202,7 @@ class _Mutator(ast.NodeVisitor):
             return
         self.generic_visit(node)
 
-    def visit_AugAssign(self, node: ast.AugAssign) -> None:  # noqa: N802
+    def visit_AugAssign(self, node: ast.AugAssign) -> None:
         self.replace(node, "pass", "statement dropped")
         new = _BINARY.get(type(node.op))
         if new is not None:
@@ -196,46 +210,45 @@ class _Mutator(ast.NodeVisitor):
             self.found.append((start, end, f" {new}= ", f"operator {new}="))
         self.generic_visit(node)
 
-    def visit_Compare(self, node: ast.Compare) -> None:  # noqa: N802
+    def visit_Compare(self, node: ast.Compare) -> None:
         operands = [node.left, *node.comparators]
         for a, b, op in zip(operands, operands[1:], node.ops, strict=False):
             self.between(a, b, _COMPARE[type(op)], f"comparison {_COMPARE[type(op)]}")
         self.generic_visit(node)
 
-    def visit_BinOp(self, node: ast.BinOp) -> None:  # noqa: N802
+    def visit_BinOp(self, node: ast.BinOp) -> None:
         new = _BINARY.get(type(node.op))
         if new is not None and not isinstance(node.left, ast.JoinedStr):
             self.between(node.left, node.right, new, f"operator {new}")
         self.generic_visit(node)
 
-    def visit_BoolOp(self, node: ast.BoolOp) -> None:  # noqa: N802
+    def visit_BoolOp(self, node: ast.BoolOp) -> None:
         new = "or" if isinstance(node.op, ast.And) else "and"
         for a, b in zip(node.values, node.values[1:], strict=False):
             self.between(a, b, new, f"operator {new}")
         self.generic_visit(node)
 
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> None:  # noqa: N802
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
         if isinstance(node.op, ast.Not | ast.USub):
             self.replace(node, f"({self.text(node.operand)})", "sign or negation dropped")
         self.generic_visit(node)
 
-    def visit_Constant(self, node: ast.Constant) -> None:  # noqa: N802
+    def visit_Constant(self, node: ast.Constant) -> None:
         if type(node.value) is int:
             self.replace(node, str(node.value + 1), f"{node.value + 1} for {node.value}")
 
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:  # noqa: N802
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
         """Texts."""
 
-    def visit_Name(self, node: ast.Name) -> None:  # noqa: N802
+    def visit_Name(self, node: ast.Name) -> None:
         if node.id in _NAMES:
             self.replace(node, _NAMES[node.id], f"{_NAMES[node.id]} for {node.id}")
 
-    def visit_Attribute(self, node: ast.Attribute) -> None:  # noqa: N802
+    def visit_Attribute(self, node: ast.Attribute) -> None:
         new = _NAMES.get(node.attr)
         owner = getattr(node.value, "id", "")
         if new is not None and owner in ("ext5", "babybear", "np", "math"):
-            if not (owner == "np" and node.attr == "add"):
-                self.replace(node, f"{owner}.{new}", f"{new} for {node.attr}")
+            self.replace(node, f"{owner}.{new}", f"{new} for {node.attr}")
         self.generic_visit(node)
 
 
@@ -279,14 +292,95 @@ def _place(folder: Path, module: str) -> Path:
     raise ValueError(module)
 
 
-def _child(folder: Path, mutant: Mutant | None, files: tuple[str, ...], seconds: int) -> int:
-    """Runs in a process of its own; 0 where all tests passed."""
+@dataclass(frozen=True)
+class Shown:
+    """A call of `verify_proof`, and the check that refused; None where it was accepted."""
+
+    circuit: bytes
+    statement: bytes
+    public: Mapping[int, Any]
+    proof: bytes
+    root: bytes | None
+    end: str | None
+
+
+def _pytest(folder: Path, selected: str) -> int:
     import pytest
 
-    signal.alarm(seconds)
+    path, *chosen = selected.split(" ", 2)
+    args = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
+    return int(pytest.main([*args, "--rootdir", str(folder), str(folder / path), *chosen]))
+
+
+def shown(folder: Path) -> list[Shown]:
+    """What the tests show to the verifier."""
+    from proofml.errors import VerificationError
+    from proofml.zkml.sumcheck import verifier
+
+    honest = verifier.verify_proof
+    found: dict[bytes, Shown] = {}
+    kept: Counter[tuple[str, str | None]] = Counter()
+
+    def verify_proof(
+        circuit: Any, statement: bytes, public: Any, proof: bytes, *, ports_root: Any = None
+    ) -> None:
+        end, error = None, None
+        try:
+            honest(circuit, statement, public, proof, ports_root=ports_root)
+        except VerificationError as refused:
+            end, error = refused.check, refused
+        test = os.environ.get("PYTEST_CURRENT_TEST", "").split("[")[0]
+        one = Shown(circuit.bytes, statement, public, proof, ports_root, end)
+        key = hashlib.sha256(repr((statement, public, ports_root)).encode() + proof).digest()
+        if key not in found and kept[test, end] < KEPT * (1 + 9 * (end is None)):
+            kept[test, end] += 1
+            found[key] = one
+        if error is not None:
+            raise error
+
+    verifier.verify_proof = verify_proof
+    for selected in SHOWN:
+        code = _pytest(folder, selected)
+        if code:
+            raise SystemExit(f"{selected}: the tests fail without any mutant")
+    verifier.verify_proof = honest
+    accepted = [one for one in found.values() if one.end is None]
+    return accepted + [one for one in found.values() if one.end is not None]
+
+
+def _again(every: Sequence[Shown]) -> bool:
+    """Whether all of them end as they did."""
+    from proofml.errors import VerificationError
+    from proofml.zkml.sumcheck.circuit import Circuit
+    from proofml.zkml.sumcheck.verifier import verify_proof
+
+    circuits: dict[bytes, Circuit] = {}
+    for one in every:
+        circuit = circuits.get(one.circuit)
+        if circuit is None:
+            circuit = circuits[one.circuit] = Circuit.read(one.circuit)
+        try:
+            verify_proof(circuit, one.statement, one.public, one.proof, ports_root=one.root)
+            end = None
+        except VerificationError as error:
+            end = error.check
+        if end != one.end:
+            return False
+    return True
+
+
+def _child(
+    folder: Path, mutant: Mutant | None, every: Sequence[Shown], files: Sequence[str], seconds: int
+) -> int:
+    """Runs in a process of its own; 0 where nothing was noticed."""
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     silent = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silent, 1)
     os.dup2(silent, 2)
+    for name in [name for name in sys.modules if name.startswith(AGAIN)]:
+        if not name.startswith(("proofml.circuits.kernels", "proofml.circuits.field")):
+            del sys.modules[name]
     if mutant is not None:
         target, source = str(_place(folder, mutant.module)), mutant.source
         honest = importlib.machinery.SourceFileLoader.get_code
@@ -297,39 +391,42 @@ def _child(folder: Path, mutant: Mutant | None, files: tuple[str, ...], seconds:
             return honest(self, fullname)
 
         importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
-    for file in files:
-        path, *chosen = file.split(" ")
-        args = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
-        code = pytest.main([*args, "--rootdir", str(folder), str(folder / path), *chosen])
-        if code not in (0, 5):
-            return 1
-    return 0
+    if not _again(every):
+        return 1
+    return int(any(_pytest(folder, selected) not in (0, 5) for selected in files))
 
 
-def run(folder: Path, every: list[Mutant], jobs: int, seconds: int) -> list[Mutant]:
+def run(
+    folder: Path, mutants: list[Mutant], every: Sequence[Shown], options: argparse.Namespace
+) -> list[Mutant]:
     """The survivors."""
-    waiting, running = list(reversed(every)), dict[int, Mutant]()
+    waiting, running = list(reversed(mutants)), dict[int, Mutant]()
     survivors: list[Mutant] = []
     start, done = time.time(), 0
     while waiting or running:
-        while waiting and len(running) < jobs:
+        while waiting and len(running) < options.jobs:
             mutant = waiting.pop()
+            files = () if options.quick else MODULES[mutant.module]
             pid = os.fork()
             if pid == 0:
                 code = 1
                 try:
-                    code = _child(folder, mutant, MODULES[mutant.module], seconds)
+                    code = _child(folder, mutant, every, files, options.seconds)
                 finally:
                     os._exit(code)
             running[pid] = mutant
         pid, status = os.wait()
         mutant = running.pop(pid)
         done += 1
-        if os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0:
+        code = os.waitstatus_to_exitcode(status)
+        if code == 0:
             survivors.append(mutant)
-            print(f"survived  {mutant.module}:{mutant.line}  {mutant.what}", flush=True)
+        if code in (0, -signal.SIGXCPU):
+            how = "survived" if code == 0 else "no end"
+            print(f"{how}  {mutant.module}:{mutant.line}  {mutant.what}", flush=True)
         if done % 50 == 0:
-            print(f"{done} of {len(every)}, {time.time() - start:.0f} s", file=sys.stderr, flush=True)
+            seconds = time.time() - start
+            print(f"{done} of {len(mutants)}, {seconds:.0f} s", file=sys.stderr, flush=True)
     return survivors
 
 
@@ -337,42 +434,43 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", action="append", help="a module, or a part of its name")
+    parser.add_argument("--what", action="append", help="a part of what is changed: dropped, ...")
     parser.add_argument("--list", action="store_true", help="print the mutants, run nothing")
-    parser.add_argument("--trust", action="store_true", help="do not run the tests without mutants")
-    parser.add_argument("--seconds", type=int, default=300, help="for the tests of one mutant")
+    parser.add_argument("--quick", action="store_true", help="proofs only, no tests")
+    parser.add_argument("--seconds", type=int, default=200, help="of computing, for one mutant")
     options = parser.parse_args()
     os.environ["PROOFML_KERNELS"] = "none"
     folder = copied()
-    every: list[Mutant] = []
-    for module in MODULES:
-        if options.only is None or any(part in module for part in options.only):
-            every += mutants(module, _place(folder, module).read_text())
+    all_mutants = [
+        mutant
+        for module in MODULES
+        if options.only is None or any(part in module for part in options.only)
+        for mutant in mutants(module, _place(folder, module).read_text())
+        if options.what is None or any(part in mutant.what for part in options.what)
+    ]
     if options.list:
-        for mutant in every:
+        for mutant in all_mutants:
             print(f"{mutant.module}:{mutant.line}  {mutant.what}")
         return 0
     os.chdir(folder)
     sys.path.insert(0, str(folder))
-    # Everything that no mutant changes is imported once.
-    import hypothesis  # noqa: F401
-    import numpy as np  # noqa: F401
-    import pytest  # noqa: F401
-
     import proofml.circuits.kernels
 
     assert Path(proofml.circuits.kernels.__file__).is_relative_to(folder)
-    for module in dict.fromkeys(mutant.module for mutant in every if not options.trust):
-        pid = os.fork()
-        if pid == 0:
-            os._exit(_child(folder, None, MODULES[module], options.seconds))
-        if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
-            print(f"the tests of {module} fail without any mutant", file=sys.stderr)
-            return 2
-    survivors = run(folder, every, options.jobs, options.seconds)
-    total, alive = Counter(m.module for m in every), Counter(m.module for m in survivors)
+    every = shown(folder)
+    ends = Counter(one.end for one in every)
+    print(f"{len(every)} proofs: {dict(ends)}", file=sys.stderr, flush=True)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(_child(folder, None, every, (), options.seconds))
+    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+        raise SystemExit("the proofs end otherwise without any mutant")
+    survivors = run(folder, all_mutants, every, options)
+    total = Counter(m.module for m in all_mutants)
+    alive = Counter(m.module for m in survivors)
     for module, count in total.items():
         print(f"{module}: {count} mutants, {alive[module]} survive")
-    print(f"{len(every)} mutants, {len(survivors)} survive")
+    print(f"{len(all_mutants)} mutants, {len(survivors)} survive")
     shutil.rmtree(folder)
     return 1 if survivors else 0
 

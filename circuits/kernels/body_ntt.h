@@ -78,6 +78,25 @@ static size_t encode_tasks(const pml_encoding *e) {
     return ((e->columns + NTT_STRIP - 1) / NTT_STRIP) << e->rate;
 }
 
+/* Work space of a task; all tasks of an encoding need the same size, or less. */
+static vec *take_space(pml_encoding *e, size_t size) {
+    for (size_t i = 0; i < PML_MAX_THREADS; i++) {
+        void *p = __atomic_exchange_n(&e->spare[i], NULL, __ATOMIC_ACQ_REL);
+        if (p) return p;
+    }
+    return pml_alloc(size);
+}
+
+static void give_space(pml_encoding *e, void *p) {
+    for (size_t i = 0; i < PML_MAX_THREADS && p; i++) {
+        void *expected = NULL;
+        if (__atomic_compare_exchange_n(&e->spare[i], &expected, p, 0, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_RELAXED))
+            p = NULL;
+    }
+    free(p);
+}
+
 static void encode_task(void *encoding, size_t task) {
     pml_encoding *e = encoding;
     const unsigned L = e->log_rows, tail = L < NTT_TAIL ? L : NTT_TAIL, head = L - tail;
@@ -88,11 +107,13 @@ static void encode_task(void *encoding, size_t task) {
     const size_t tops = (size_t)1 << head, bottoms = (size_t)1 << tail;
     /* A stride that is no power of two, or all rows would meet in few sets of the cache. */
     const size_t stride = (head ? bottoms + 8 : bottoms) * width;
-    vec *x = pml_alloc((tops * stride + tops * width) * sizeof(vec));
+    /* The last strip may be narrower than the others. */
+    const size_t most = ((C < NTT_STRIP ? C : NTT_STRIP) + VW - 1) / VW;
+    vec *x = take_space(e, tops * (stride / width + 1) * most * sizeof(vec));
     u32 *reversed = pml_alloc(bottoms * sizeof(u32));
     if (!x || !reversed) {
         __atomic_store_n(&e->failed, 1, __ATOMIC_RELAXED);
-        free(x);
+        give_space(e, x);
         free(reversed);
         return;
     }
@@ -117,6 +138,6 @@ static void encode_task(void *encoding, size_t task) {
         for (size_t r = 0; r < bottoms; r++)
             row_store(out + r * step, from + reversed[r] * width, words);
     }
-    free(x);
+    give_space(e, x);
     free(reversed);
 }

@@ -4,14 +4,12 @@
  * are a product a(row) b(column), so that
  *     sum over cells of v a b  =  sum over columns of u b,   u = sum over rows of a v:
  * after one pass over v, which makes u, the rounds are a product sumcheck of two vectors of 2^k
- * elements (Thaler, "Time-Optimal Interactive Proofs for Circuit Evaluation", CRYPTO 2013, section
- * 5, does so for matrix products). After them b has become a number, a b is that number times a,
+ * elements (Thaler, "Time-Optimal Interactive Proofs for Circuit Evaluation", CRYPTO 2013, does so
+ * for matrix products). After them b has become a number, a b is that number times a,
  * and a second pass folds the rows of v. No vector over all cells is made of elements of F.
  *
- * An axis on both sides of the border is cut into bands, of one row's columns each. A band whose
- * weights are a multiple of the first one's, as they are for eq(z, .), joins it: together they are
- * one term a b. Every other band is a term of its own, with the same factors of the axes above.
- * The vectors u and b of all terms lie end to end, and are folded as one.
+ * A claim may be several such terms (split.h). The vectors u and b of all terms lie end to end, and
+ * are folded as one.
  *
  * What has too little of such a structure is dense, as are blocks within one row: the weights of
  * all cells of its rows are made, and folded together with the cells.
@@ -21,140 +19,17 @@
 #include <stdlib.h>
 
 #include "blocks.h"
-#include "weights.h"
 
 #define ROWS_AT_ONCE 32u
 #define JOB_CELLS ((u64)1 << 17) /* what another task of the first pass is worth */
 
-/* A band, and its weights as multiple of the first band's of its term. */
-typedef struct {
-    u32 band;
-    e5 factor;
-} member;
-
-/* coef times the product over axes, as terms: the first has `joined` bands, the others one each. */
-struct pml_split {
-    const pml_claim *claim;
-    unsigned low, high;      /* axes below the border; the first above it */
-    unsigned band_log, part; /* logs: of bands; of weights of the axis between in a band */
-    member *members;         /* by terms */
-    size_t joined, terms, first_term;
-    unsigned shift[PML_MAX_RANK + 1];
-};
-
-/* The first terms begin at multiples of this many rows, and vectors end at one; or there are few
- * rows, a power of two. Either way vectors stay whole blocks, or a power of two, when folded. */
+/* Rows that a vector of this many is given: whole blocks of them, or a power of two, so that folded
+ * vectors are whole blocks, or as short as blocks.h has rules for. */
 static size_t padded(size_t rows) {
     size_t n = 1;
     if (rows > BLOCK_LEAST) return (rows + BLOCK_LEAST - 1) / BLOCK_LEAST * BLOCK_LEAST;
     while (n < rows) n *= 2;
     return n;
-}
-
-/* ---- the structure of claims */
-static int is_zero(const u32 *words, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (words[i]) return 0;
-    return 1;
-}
-
-/* Whether b, of n words at most, is a multiple of the vector a of n words; `room`: two vectors. */
-static int is_multiple(const pml_provers *k, const u32 *a, const u32 *b, size_t b_len, e5 inverse,
-                       size_t pivot, u32 *room, size_t size, e5 *factor) {
-    if (b_len <= pivot) return 0;
-    *factor = e5_mul(e5_enter(b + 5 * pivot), inverse);
-    for (size_t i = b_len; i-- > 0 && i + 2 > b_len;) { /* most that are not differ here */
-        e5 x = e5_mul(*factor, blk_get(a, i));
-        if (memcmp(x.c, b + 5 * i, sizeof x.c) != 0) return 0;
-    }
-    u32 *given = room, *product = room + blk_words(size);
-    memset(given, 0, sizeof(u32) * blk_words(size));
-    k->blocks_from_words(b_len, b, 0, given);
-    k->scale(blk_room(size), a, *factor, product);
-    return memcmp(given, product, sizeof(u32) * blk_words(size)) == 0;
-}
-
-/* Bands that are not zero, those of the first term first. */
-static int find_members(const pml_columns *c, pml_split *s) {
-    const u32 *axis = NULL;
-    size_t length = 1, size = (size_t)1 << s->part;
-    if (s->band_log) {
-        axis = s->claim->axes[s->low];
-        length = s->claim->lens[s->low];
-    }
-    const size_t bands = (length + size - 1) / size;
-    s->members = pml_alloc(bands * sizeof *s->members);
-    if (!s->members) return PML_ERR_MEMORY;
-    if (!axis) {
-        s->members[0] = (member){0, e5_one()};
-        s->joined = s->terms = 1;
-        return 0;
-    }
-    u32 *first = pml_alloc(3 * sizeof(u32) * blk_words(size));
-    if (!first) return PML_ERR_MEMORY;
-    size_t alone = 0, pivot = 0;
-    e5 inverse = e5_zero();
-    for (size_t i = 0; i < bands; i++) {
-        const u32 *band = axis + 5 * i * size;
-        size_t n = length - i * size < size ? length - i * size : size;
-        member m = {(u32)i, e5_one()};
-        if (is_zero(band, 5 * n)) continue;
-        if (!s->joined) {
-            memset(first, 0, sizeof(u32) * blk_words(size));
-            c->k->blocks_from_words(n, band, 0, first);
-            while (is_zero(band + 5 * pivot, 5)) pivot++;
-            inverse = pml_invert(e5_enter(band + 5 * pivot));
-            s->members[s->joined++] = m;
-        } else if (is_multiple(c->k, first, band, n, inverse, pivot, first + blk_words(size),
-                               size, &m.factor)) {
-            s->members[s->joined++] = m;
-        } else {
-            m.factor = e5_one();
-            s->members[bands - ++alone] = m;
-        }
-    }
-    free(first);
-    memmove(s->members + s->joined, s->members + bands - alone, alone * sizeof(member));
-    s->terms = s->joined ? 1 + alone : 0;
-    return 0;
-}
-
-/* Members of a term. */
-static const member *term_members(const pml_split *s, size_t term, size_t *count) {
-    *count = term ? 1 : s->joined;
-    return s->members + (term ? s->joined + term - 1 : 0);
-}
-
-/* Fills in s for a claim that is worth being split, else leaves s->terms 0 and sets *dense. */
-static int split(const pml_columns *c, const pml_claim *claim, pml_split *s, int *dense) {
-    const unsigned k = c->columns;
-    *s = (pml_split){.claim = claim};
-    *dense = 0;
-    for (unsigned t = 0; t < claim->rank; t++) {
-        if (!claim->lens[t]) return 0;
-        s->shift[t + 1] = s->shift[t] + claim->logs[t];
-    }
-    *dense = 1;
-    if (!k || s->shift[claim->rank] <= k) return 0;
-    while (s->shift[s->low + 1] <= k && s->shift[s->low] < k) s->low++;
-    s->high = s->low;
-    if (s->shift[s->low] < k) {
-        s->high++;
-        s->part = k - s->shift[s->low];
-        s->band_log = claim->logs[s->low] - s->part;
-    }
-    u64 above = 1;
-    for (unsigned t = s->high; t < claim->rank; t++) above *= claim->lens[t];
-    u64 bands = s->band_log ? ((claim->lens[s->low] - 1) >> s->part) + 1 : 1;
-    int error = find_members(c, s);
-    if (error) return error;
-    *dense = 2 * s->terms > above * bands; /* as many rows in the terms as in the block */
-    if (*dense || !s->terms) {
-        free(s->members);
-        s->members = NULL;
-        s->terms = 0;
-    }
-    return 0;
 }
 
 /* ---- memory */
@@ -193,7 +68,7 @@ static void mark(const pml_columns *c, const pml_claim *claim) {
 static void number_units(pml_columns *c) {
     size_t count = 0;
     for (size_t u = 0; u < c->units; u++) count += c->slot[u];
-    if (2 * count > c->units || padded(count) >= c->units) c->whole = 1;
+    c->whole = !c->columns || 2 * count > c->units || padded(count) >= c->units;
     c->slots = 0;
     for (size_t u = 0; u < c->units; u++)
         c->slot[u] = c->whole || c->slot[u] ? (u32)c->slots++ : UINT32_MAX;
@@ -239,7 +114,7 @@ static int add_term(pml_columns *c, const pml_split *s, size_t term) {
     }
     if (s->band_log) {
         size_t count;
-        const unsigned from = term_members(s, term, &count)->band << s->part;
+        const unsigned from = pml_term_members(s, term, &count)->band << s->part;
         const unsigned left = claim->lens[s->low] - from, most = 1u << s->part;
         own.rank = s->low + 1;
         logs[s->low] = s->part;
@@ -308,7 +183,7 @@ static void sum_job(void *ctx, size_t index) {
     u32 at[ROWS_AT_ONCE];
     e5 factor[ROWS_AT_ONCE];
     size_t members, filled = 0;
-    const member *m = term_members(s, j->term, &members);
+    const pml_member *m = pml_term_members(s, j->term, &members);
     size_t band = (size_t)(j->from % members);
     walk w;
     begin_walk(s, &w, j->from / members);
@@ -327,18 +202,10 @@ static void sum_job(void *ctx, size_t index) {
     }
 }
 
-/* Rows of a term, and the number of tasks that they are shared out to. */
-static u64 term_rows(const pml_split *s, size_t term) {
-    size_t count;
-    term_members(s, term, &count);
-    u64 rows = count;
-    for (unsigned t = s->high; t < s->claim->rank; t++) rows *= s->claim->lens[t];
-    return rows;
-}
-
-static size_t term_jobs(const pml_columns *c, u64 rows) {
-    u64 jobs = (rows << c->columns) / JOB_CELLS, most = 4 * (u64)pml_threads();
-    if (pml_threads() == 1 || jobs < 1) return 1;
+/* The number of tasks that the rows of a term are shared out to. */
+static size_t term_jobs(const pml_columns *c, u64 rows, unsigned threads) {
+    u64 jobs = (rows << c->columns) / JOB_CELLS, most = 4 * (u64)threads;
+    if (threads == 1 || jobs < 1) return 1;
     return (size_t)(jobs < most ? jobs : most);
 }
 
@@ -347,10 +214,15 @@ static size_t term_jobs(const pml_columns *c, u64 rows) {
 static int sum_terms(pml_columns *c) {
     const size_t row = (size_t)1 << c->columns, words = blk_words(row);
     const int direct = row >= BLOCK; /* else a place is no whole block */
+    const unsigned threads = pml_threads(); /* once: it may be changed any time */
     size_t count = 0, own = 0, used = 0;
+    u64 cells = 0;
     for (size_t i = 0; i < c->split_count; i++)
-        for (size_t t = 0; t < c->splits[i].terms; t++)
-            count += term_jobs(c, term_rows(&c->splits[i], t));
+        for (size_t t = 0; t < c->splits[i].terms; t++) {
+            u64 rows = pml_term_rows(&c->splits[i], t);
+            cells += rows << c->columns;
+            count += term_jobs(c, rows, threads);
+        }
     own = direct ? count - c->terms : count;
     first_pass pass = {c, pml_alloc(count * sizeof(job)), count};
     u32 *places = pml_alloc(sizeof(u32) * words * own);
@@ -364,8 +236,8 @@ static int sum_terms(pml_columns *c) {
     for (size_t i = 0; i < c->split_count; i++) {
         const pml_split *s = &c->splits[i];
         for (size_t t = 0; t < s->terms; t++) {
-            const u64 rows = term_rows(s, t);
-            const size_t pieces = term_jobs(c, rows);
+            const u64 rows = pml_term_rows(s, t);
+            const size_t pieces = term_jobs(c, rows, threads);
             for (size_t piece = 0; piece < pieces; piece++, j++) {
                 size_t from, to;
                 pml_piece((size_t)rows, ROWS_AT_ONCE, pieces, piece, &from, &to);
@@ -376,7 +248,7 @@ static int sum_terms(pml_columns *c) {
             }
         }
     }
-    if (count == c->terms && (c->tree->m < 17 || pml_threads() == 1))
+    if (cells < JOB_CELLS)
         for (size_t i = 0; i < count; i++) sum_job(&pass, i);
     else
         pml_parallel(sum_job, &pass, count);
@@ -427,7 +299,7 @@ int pml_columns_begin(pml_columns *c, const pml_tree *tree, unsigned mu, size_t 
         int is_dense;
         pml_split *s = &c->splits[c->split_count];
         if (claims[i].tree != number) continue;
-        error = split(c, &claims[i], s, &is_dense);
+        error = pml_split_claim(&claims[i], c->columns, s, &is_dense);
         s->first_term = c->terms;
         c->terms += s->terms;
         c->split_count += s->terms > 0;
@@ -438,10 +310,193 @@ int pml_columns_begin(pml_columns *c, const pml_tree *tree, unsigned mu, size_t 
     }
     if (!error) {
         number_units(c);
-        if (!c->columns) c->whole = 1;
         if (c->slots) error = fill_dense(c, dense_count, dense);
     }
     free(dense);
     if (!error && c->terms) error = fill_terms(c);
     return error;
+}
+
+/* ---- the rounds */
+typedef struct {
+    const pml_provers *k;
+    const pml_pair *pair;
+    size_t pieces;
+    e5 sums[PML_MAX_PIECES];
+} inner_pass;
+
+static void inner_piece(void *ctx, size_t piece) {
+    inner_pass *t = ctx;
+    const pml_pair *p = t->pair;
+    size_t from, to;
+    pml_piece(p->n, BLOCK, t->pieces, piece, &from, &to);
+    t->sums[piece] = p->base ? t->k->inner_base(from, to, p->base, p->weights)
+                             : t->k->inner(from, to, p->values, p->weights);
+}
+
+static e5 inner_product(const pml_columns *c, const pml_pair *pair) {
+    inner_pass t;
+    t.k = c->k;
+    t.pair = pair;
+    t.pieces = pml_pieces(pair->n / 2);
+    if (t.pieces == 1)
+        inner_piece(&t, 0);
+    else
+        pml_parallel(inner_piece, &t, t.pieces);
+    e5 sum = e5_zero();
+    for (size_t i = 0; i < t.pieces; i++) sum = e5_add(sum, t.sums[i]);
+    return sum;
+}
+
+e5 pml_columns_inner(const pml_columns *c) {
+    e5 sum = e5_zero();
+    if (c->slots) sum = inner_product(c, &c->dense);
+    if (c->terms) sum = e5_add(sum, inner_product(c, &c->joint));
+    return sum;
+}
+
+void pml_columns_sums(const pml_columns *c, e5 sums[2]) {
+    e5 more[2];
+    sums[0] = sums[1] = e5_zero();
+    if (c->slots) pml_pair_sums(&c->dense, sums);
+    if (!c->terms) return;
+    pml_pair_sums(&c->joint, more);
+    for (int k = 0; k < 2; k++) sums[k] = e5_add(sums[k], more[k]);
+}
+
+void pml_columns_bind(pml_columns *c, e5 r, e5 *sums) {
+    e5 more[2] = {e5_zero(), e5_zero()};
+    c->r[c->bound++] = r;
+    if (sums) sums[0] = sums[1] = e5_zero();
+    if (c->slots) pml_pair_bind(&c->dense, r, sums);
+    if (!c->terms) return;
+    pml_pair_bind(&c->joint, r, sums ? more : NULL);
+    for (int k = 0; sums && k < 2; k++) sums[k] = e5_add(sums[k], more[k]);
+}
+
+/* ---- what is left after the rounds */
+/* eq(r, .) over the columns, in planes as fold_rows takes them. */
+static u32 *column_weights(const pml_columns *c) {
+    const size_t row = (size_t)1 << c->columns, stride = row < BLOCK ? BLOCK : row;
+    u32 *eq = pml_alloc(sizeof(u32) * 5 * stride), *words = pml_alloc(sizeof(u32) * 5 * row);
+    if (!eq || !words) {
+        free(eq);
+        free(words);
+        return NULL;
+    }
+    const e5 one = e5_one();
+    memcpy(words, one.c, sizeof one.c);
+    for (unsigned t = 0; t < c->columns; t++) {
+        const size_t size = (size_t)1 << t;
+        pml_active()->eq_step(0, size, size, c->r[t], words);
+    }
+    /* A row shorter than a vector is repeated; planes are as wide as one, whatever the lanes. */
+    const size_t width = row < pml_active()->lanes ? pml_active()->lanes : row;
+    for (size_t i = 0; i < width; i++)
+        for (size_t k = 0; k < 5; k++) eq[k * width + i] = words[5 * (i % row) + k];
+    free(words);
+    return eq;
+}
+
+typedef struct {
+    const pml_columns *c;
+    const u32 *eq;
+    u32 *out;
+    size_t rows, pieces;
+} second_pass;
+
+static void fold_piece(void *ctx, size_t piece) {
+    const second_pass *pass = ctx;
+    size_t from, to;
+    pml_piece(pass->rows, BLOCK, pass->pieces, piece, &from, &to);
+    pass->c->k->fold_rows(from, to, pass->c->columns, pass->c->tree->v, pass->eq, pass->out);
+}
+
+static int fold_values(const pml_columns *c, u32 *out) {
+    u32 *eq = column_weights(c);
+    if (!eq) return PML_ERR_MEMORY;
+    second_pass pass = {c, eq, out, (size_t)1 << (c->tree->m - c->columns), 1};
+    if (c->tree->m >= 17) pass.pieces = pml_pieces((size_t)1 << (c->tree->m - 4));
+    if (pass.pieces == 1)
+        fold_piece(&pass, 0);
+    else
+        pml_parallel(fold_piece, &pass, pass.pieces);
+    free(eq);
+    return 0;
+}
+
+/* weights[row] += for every term what its columns have become times its rows. */
+static int add_rows(const pml_columns *c, const pml_split *s, u32 *weights) {
+    const pml_claim *claim = s->claim;
+    unsigned logs[PML_MAX_RANK], lens[PML_MAX_RANK], rank = 0;
+    const u32 *axes[PML_MAX_RANK];
+    const size_t bands = (size_t)1 << s->band_log;
+    u32 coef[5], *factors = pml_alloc(sizeof(u32) * 5 * bands);
+    if (!factors) return PML_ERR_MEMORY;
+    memset(factors, 0, sizeof(u32) * 5 * bands);
+    for (size_t t = 0; t < s->terms; t++) {
+        size_t count;
+        const pml_member *m = pml_term_members(s, t, &count);
+        e5 folded = blk_get(c->joint.weights, s->first_term + t);
+        for (size_t i = 0; i < count; i++)
+            e5_leave(factors + 5 * m[i].band, e5_mul(folded, m[i].factor));
+    }
+    e5_leave(coef, e5_one());
+    if (s->band_log) {
+        logs[rank] = s->band_log;
+        lens[rank] = (unsigned)bands;
+        axes[rank++] = factors;
+    } else {
+        memcpy(coef, factors, sizeof coef);
+    }
+    for (unsigned t = s->high; t < claim->rank; t++, rank++) {
+        logs[rank] = claim->logs[t];
+        lens[rank] = claim->lens[t];
+        axes[rank] = claim->axes[t];
+    }
+    pml_claim own = {.offset = claim->offset >> c->columns, .rank = rank, .logs = logs,
+                     .lens = lens, .axes = axes, .coef = coef};
+    int error = pml_add_weights(1, &own, weights);
+    free(factors);
+    return error;
+}
+
+int pml_columns_end(pml_columns *c, e5 factor, u32 **values, u32 **weights) {
+    const size_t n = (size_t)1 << (c->tree->m - c->columns);
+    if (!c->whole || !c->columns) {
+        u32 *at = c->memory[3] = pml_alloc(sizeof(u32) * 2 * blk_words(n));
+        if (!at) return PML_ERR_MEMORY;
+        *values = at;
+        *weights = at + blk_words(n);
+        blk_clear_short(*values, n);
+    }
+    if (c->whole && c->columns) { /* folded with all the weights */
+        *values = c->dense.values;
+        *weights = c->dense.weights;
+    } else if (c->whole) { /* there was no column to fold */
+        c->k->lift(n, c->dense.base, *values);
+        *weights = c->dense.weights;
+    } else {
+        memset(*weights, 0, sizeof(u32) * blk_words(n));
+        const size_t rows = (size_t)1 << (c->unit - c->columns);
+        for (size_t u = 0; u < c->units; u++)
+            for (size_t i = 0; i < rows && c->slot[u] != UINT32_MAX; i++)
+                blk_set(*weights, u * rows + i, blk_get(c->dense.weights, c->slot[u] * rows + i));
+        int error = fold_values(c, *values);
+        if (error) return error;
+    }
+    for (size_t i = 0; i < c->split_count; i++) {
+        int error = add_rows(c, &c->splits[i], *weights);
+        if (error) return error;
+    }
+    if (!e5_equal(factor, e5_one())) c->k->scale(n, *weights, factor, *weights);
+    return 0;
+}
+
+void pml_columns_free(pml_columns *c) {
+    for (size_t i = 0; i < c->split_count; i++) free(c->splits[i].members);
+    free(c->splits);
+    free(c->slot);
+    for (size_t i = 0; i < sizeof c->memory / sizeof *c->memory; i++) free(c->memory[i]);
+    *c = (pml_columns){0};
 }

@@ -2,9 +2,7 @@
 #ifndef PML_COLUMNS_H
 #define PML_COLUMNS_H
 
-#include "internal.h"
-
-typedef struct pml_split pml_split;
+#include "split.h"
 
 /* See columns.c. A row is 2^k cells, k the number of rounds. */
 typedef struct {

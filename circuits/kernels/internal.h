@@ -20,6 +20,7 @@
 #endif
 
 #define PML_MAX_LOG 27u
+#define PML_MAX_THREADS 64
 
 /* One Reed-Solomon encoding; see body_ntt.h. */
 typedef struct {
@@ -30,6 +31,8 @@ typedef struct {
     u32 *out;
     const u32 *roots; /* 2^(log_rows + rate) / 2 of them, bit-reversed, Montgomery form */
     int failed;       /* set when a task finds no memory */
+    /* Work space that no task uses now: fresh pages cost as much as the work done in them. */
+    void *spare[PML_MAX_THREADS];
 } pml_encoding;
 
 typedef struct {

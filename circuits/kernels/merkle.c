@@ -3,6 +3,8 @@
 
 #include "hash.h"
 
+#define GRAIN ((size_t)1 << 15) /* bytes of leaves that are worth a second thread */
+
 static const u8 NODE = 0x11;
 
 /* Parents of 2 count nodes. */
@@ -33,7 +35,11 @@ int pml_merkle(const char *tag, const u8 *rows, size_t row_bytes, unsigned log_n
     const unsigned below = log_n < 8 ? log_n : 8;
     tree_ctx c = {prefix, rows, pml_leaf_prefix(tag, prefix), row_bytes, log_n, below, nodes};
     memset(nodes, 0, 32);
-    pml_parallel(subtree, &c, (size_t)1 << (log_n - below));
+    const size_t tasks = (size_t)1 << (log_n - below);
+    if (row_bytes << log_n >= 2 * GRAIN)
+        pml_parallel(subtree, &c, tasks);
+    else
+        for (size_t i = 0; i < tasks; i++) subtree(&c, i);
     for (size_t at = (size_t)1 << (log_n - below); at > 1; at /= 2)
         parents(nodes + 32 * at, at / 2, nodes + 32 * (at / 2));
     return 0;

@@ -2,15 +2,14 @@
  *
  * One sumcheck for all linear claims, over interleaved Reed-Solomon codes that are folded and
  * committed on the way: BaseFold (Zeilberger, Chen and Fisch, ePrint 2023/1705), FRI (Ben-Sasson
- * et al., ICALP 2018). Weights are made in weights.c. The twin is
+ * et al., ICALP 2018). The rounds over a tree's columns are in columns.c. The twin is
  * proofml.zkml.sumcheck.twin.opening. Not audited.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "blocks.h"
-#include "internal.h"
-#include "weights.h"
+#include "columns.h"
 
 #define MAX_TREES 4u
 #define MAX_FOLDS PML_MAX_LOG
@@ -29,8 +28,12 @@ typedef struct {
     size_t T;
     const pml_tree *trees;
     unsigned mu, rate, selectors;
-    pml_pair pairs[MAX_TREES];
-    u32 *memory[MAX_TREES + 1]; /* what the pairs point to; the last: trees that do not exist */
+    pml_columns columns[MAX_TREES];
+    struct {
+        u32 *values, *weights;
+    } vectors[MAX_TREES]; /* of 2^mu elements */
+    pml_pair pair;        /* the one vector that is left after the choice of the tree */
+    u32 *zeros, *room;    /* for trees that do not exist; for the pair */
     fold_layer layers[MAX_FOLDS];
     size_t folds;
     pml_writer writer;
@@ -47,72 +50,18 @@ static e5 send_round(opening *o, const char *tag, const e5 sums[2]) {
 
 /* ---- the trees: rounds over columns, choice of the tree */
 
-/* Memory for a tree of n cells: weights, two rooms, and values where they must be copied. */
-static int allocate_tree(opening *o, size_t t) {
-    size_t n = (size_t)1 << o->trees[t].m, half = blk_words(n / 2), quarter = blk_words(n / 4);
-    size_t whole = blk_words(n), copy = n < BLOCK_LEAST ? BLOCK_LEAST : 0;
-    size_t lifted = o->trees[t].m == o->mu ? whole : 0;
-    pml_pair *p = &o->pairs[t];
-    /* Once folded, the weights' own place has room for the second folding of both vectors. */
-    size_t second = whole < 2 * quarter ? 2 * quarter : whole;
-    u32 *at = o->memory[t] = pml_alloc(sizeof(u32) * (second + 2 * half + lifted + copy));
-    if (!at) return PML_ERR_MEMORY;
-    memset(at, 0, sizeof(u32) * whole);
-    *p = (pml_pair){.n = n, .base = o->trees[t].v, .weights = at};
-    p->room[1][0] = at;
-    p->room[1][1] = at + quarter;
-    p->room[0][0] = at + second;
-    p->room[0][1] = at + second + half;
-    if (lifted) p->values = at + second + 2 * half;
-    if (copy) {
-        u32 *values = at + second + 2 * half + lifted;
-        memset(values, 0, sizeof(u32) * copy);
-        memcpy(values, o->trees[t].v, sizeof(u32) * n);
-        p->base = values;
-    }
-    return 0;
-}
-
-typedef struct {
-    const pml_provers *k;
-    const pml_pair *pair;
-    size_t pieces;
-    e5 sums[PML_MAX_PIECES];
-} inner_pass;
-
-static void inner_piece(void *ctx, size_t piece) {
-    inner_pass *t = ctx;
-    size_t from, to;
-    pml_piece(t->pair->n, BLOCK, t->pieces, piece, &from, &to);
-    t->sums[piece] = t->k->inner_base(from, to, t->pair->base, t->pair->weights);
-}
-
-static e5 inner_product(const opening *o, const pml_pair *pair) {
-    inner_pass t;
-    t.k = o->k;
-    t.pair = pair;
-    t.pieces = pml_pieces(pair->n / 2);
-    if (t.pieces == 1)
-        inner_piece(&t, 0);
-    else
-        pml_parallel(inner_piece, &t, t.pieces);
-    e5 sum = e5_zero();
-    for (size_t i = 0; i < t.pieces; i++) sum = e5_add(sum, t.sums[i]);
-    return sum;
-}
-
 /* Rounds over the columns. Tree t takes part in the last m_t - mu rounds. Before, its vector is
  * constant and its weights lie on 0: it adds s (1 - X), s its inner product, and the weights are
  * multiplied by 1 - r. That factor is kept apart (`late`) until the rounds are over. */
-static void column_rounds(opening *o, unsigned rounds) {
+static int column_rounds(opening *o, unsigned rounds) {
     e5 sums[MAX_TREES][2], late[MAX_TREES];
     for (size_t t = 0; t < o->T; t++) {
         late[t] = e5_one();
         sums[t][1] = e5_zero();
-        if (o->trees[t].m - o->mu < rounds)
-            sums[t][0] = inner_product(o, &o->pairs[t]);
+        if (o->columns[t].columns < rounds)
+            sums[t][0] = pml_columns_inner(&o->columns[t]);
         else if (rounds)
-            pml_pair_sums(&o->pairs[t], sums[t]);
+            pml_columns_sums(&o->columns[t], sums[t]);
     }
     for (unsigned round = 0; round < rounds; round++) {
         e5 message[2] = {e5_zero(), e5_zero()};
@@ -121,44 +70,84 @@ static void column_rounds(opening *o, unsigned rounds) {
                 message[k] = e5_add(message[k], e5_mul(late[t], sums[t][k]));
         e5 r = send_round(o, "open round", message), rest = e5_sub(e5_one(), r);
         for (size_t t = 0; t < o->T; t++) {
-            unsigned first = rounds - (o->trees[t].m - o->mu);
-            pml_pair *p = &o->pairs[t];
+            pml_columns *c = &o->columns[t];
+            unsigned first = rounds - c->columns;
             if (round >= first) {
-                pml_pair_bind(p, r, round + 1 < rounds ? sums[t] : NULL);
+                pml_columns_bind(c, r, round + 1 < rounds ? sums[t] : NULL);
                 continue;
             }
             late[t] = e5_mul(late[t], rest);
-            if (round + 1 == first && round + 1 < rounds) pml_pair_sums(p, sums[t]);
+            if (round + 1 == first && round + 1 < rounds) pml_columns_sums(c, sums[t]);
         }
     }
     for (size_t t = 0; t < o->T; t++) {
-        pml_pair *p = &o->pairs[t];
-        size_t n = p->n;
-        if (p->base) { /* there was no column to fold */
-            blk_clear_short(p->values, n);
-            o->k->lift(n, p->base, p->values);
-            p->base = NULL;
-        }
-        if (!e5_equal(late[t], e5_one())) o->k->scale(n, p->weights, late[t], p->weights);
+        int error = pml_columns_end(&o->columns[t], late[t], &o->vectors[t].values,
+                                    &o->vectors[t].weights);
+        if (error) return error;
     }
+    return 0;
+}
+
+/* Two trees that are joined to one. */
+typedef struct {
+    const pml_provers *k;
+    const u32 *values[2], *weights[2];
+    u32 *out_values, *out_weights;
+    e5 r;
+    size_t n, pieces;
+    e5 sums[PML_MAX_PIECES][2];
+} selection;
+
+static void sum_selection(void *ctx, size_t piece) {
+    selection *s = ctx;
+    size_t from, to;
+    pml_piece(s->n, BLOCK, s->pieces, piece, &from, &to);
+    s->sums[piece][0] = s->sums[piece][1] = e5_zero();
+    s->k->blend_sums(to - from, blk_of(s->values[0], from), blk_of(s->weights[0], from),
+                     blk_of(s->values[1], from), blk_of(s->weights[1], from), s->sums[piece]);
+}
+
+static void select_piece(void *ctx, size_t piece) {
+    selection *s = ctx;
+    size_t from, to;
+    pml_piece(s->n, BLOCK, s->pieces, piece, &from, &to);
+    s->k->blend(to - from, blk_of(s->values[0], from), blk_of(s->values[1], from), s->r,
+                blk_at(s->out_values, from));
+    s->k->blend(to - from, blk_of(s->weights[0], from), blk_of(s->weights[1], from), s->r,
+                blk_at(s->out_weights, from));
+}
+
+static void run_selection(opening *o, selection *s, pml_job job, size_t i) {
+    s->k = o->k;
+    s->n = (size_t)1 << o->mu;
+    s->pieces = pml_pieces(s->n);
+    for (size_t b = 0; b < 2; b++) {
+        s->values[b] = o->vectors[2 * i + b].values;
+        s->weights[b] = o->vectors[2 * i + b].weights;
+    }
+    s->out_values = o->vectors[2 * i].values;
+    s->out_weights = o->vectors[2 * i].weights;
+    if (s->pieces == 1)
+        job(s, 0);
+    else
+        pml_parallel(job, s, s->pieces);
 }
 
 /* The vectors of the trees are one vector whose lowest variables are the number of the tree. */
 static void select_rounds(opening *o) {
-    size_t n = (size_t)1 << o->mu;
+    selection s;
     for (unsigned round = 0; round < o->selectors; round++) {
         size_t count = (size_t)1 << (o->selectors - round - 1);
         e5 sums[2] = {e5_zero(), e5_zero()};
         for (size_t i = 0; i < count; i++) {
-            const pml_pair *a = &o->pairs[2 * i], *b = &o->pairs[2 * i + 1];
-            o->k->blend_sums(n, a->values, a->weights, b->values, b->weights, sums);
+            run_selection(o, &s, sum_selection, i);
+            for (size_t piece = 0; piece < s.pieces; piece++)
+                for (int k = 0; k < 2; k++) sums[k] = e5_add(sums[k], s.sums[piece][k]);
         }
-        e5 r = send_round(o, "open select", sums);
+        s.r = send_round(o, "open select", sums);
         for (size_t i = 0; i < count; i++) {
-            const pml_pair *a = &o->pairs[2 * i], *b = &o->pairs[2 * i + 1];
-            o->k->blend(n, a->values, b->values, r, a->values);
-            o->k->blend(n, a->weights, b->weights, r, a->weights);
-            o->pairs[i] = *a;
+            run_selection(o, &s, select_piece, i);
+            o->vectors[i] = o->vectors[2 * i];
         }
     }
 }
@@ -168,7 +157,7 @@ static void select_rounds(opening *o) {
 /* Commits to the vector before k rounds fold it. */
 static int commit(opening *o, size_t i, unsigned k) {
     fold_layer *f = &o->layers[i];
-    pml_pair *p = &o->pairs[0];
+    pml_pair *p = &o->pair;
     unsigned log_n = 0;
     while ((size_t)1 << log_n < p->n) log_n++;
     f->log = log_n - k + o->rate;
@@ -196,7 +185,7 @@ static int commit(opening *o, size_t i, unsigned k) {
 }
 
 static int fold_rounds(opening *o, const unsigned *fold) {
-    pml_pair *p = &o->pairs[0];
+    pml_pair *p = &o->pair;
     e5 sums[2];
     if (p->n > 1) pml_pair_sums(p, sums);
     for (size_t i = 0; i <= o->folds; i++) {
@@ -316,31 +305,45 @@ size_t pml_open_size_bound(size_t T, const unsigned *m, unsigned mu, unsigned ra
     return bound + 40 * (size_t)(rounds + 2 + mu) + ((size_t)20 << left);
 }
 
+/* The vector that is left becomes a pair with room to be folded. */
+static int begin_folds(opening *o) {
+    size_t n = (size_t)1 << o->mu, half = blk_words(n / 2), quarter = blk_words(n / 4);
+    u32 *at = o->room = pml_alloc(sizeof(u32) * 2 * (half + quarter));
+    if (!at) return PML_ERR_MEMORY;
+    o->pair = (pml_pair){
+        .n = n,
+        .values = o->vectors[0].values,
+        .weights = o->vectors[0].weights,
+        .room = {{at, at + half}, {at + 2 * half, at + 2 * half + quarter}},
+    };
+    return 0;
+}
+
 static int prove(opening *o, size_t C, const pml_claim *claims, const unsigned *fold,
                  size_t queries, unsigned grind_bits) {
-    u32 *weights[MAX_TREES];
+    unsigned rounds = 0;
+    for (size_t i = 0; i < C; i++)
+        if (claims[i].tree >= o->T) return PML_ERR_SIZE;
     for (size_t t = 0; t < o->T; t++) {
-        int error = allocate_tree(o, t);
+        pml_columns *c = &o->columns[t];
+        int error = pml_columns_begin(c, &o->trees[t], o->mu, C, claims, (unsigned)t);
         if (error) return error;
-        weights[t] = o->pairs[t].weights;
+        if (c->columns > rounds) rounds = c->columns;
     }
-    int error = pml_add_weights(o->T, o->trees, C, claims, weights);
+    if (!has_room(o, 40 * (size_t)(rounds + o->selectors))) return PML_ERR_SPACE;
+    int error = column_rounds(o, rounds);
     if (error) return error;
     size_t slots = (size_t)1 << o->selectors, words = blk_words((size_t)1 << o->mu);
     if (slots > o->T) { /* one vector of zeros stands for all: it is only read */
-        u32 *zeros = o->memory[MAX_TREES] = pml_alloc(sizeof(u32) * words);
-        if (!zeros) return PML_ERR_MEMORY;
-        memset(zeros, 0, sizeof(u32) * words);
+        o->zeros = pml_alloc(sizeof(u32) * words);
+        if (!o->zeros) return PML_ERR_MEMORY;
+        memset(o->zeros, 0, sizeof(u32) * words);
         for (size_t t = o->T; t < slots; t++)
-            o->pairs[t] = (pml_pair){.values = zeros, .weights = zeros};
+            o->vectors[t].values = o->vectors[t].weights = o->zeros;
     }
-    unsigned rounds = 0;
-    for (size_t t = 0; t < o->T; t++)
-        if (o->trees[t].m - o->mu > rounds) rounds = o->trees[t].m - o->mu;
-    if (!has_room(o, 40 * (size_t)(rounds + o->selectors))) return PML_ERR_SPACE;
-    column_rounds(o, rounds);
     select_rounds(o);
-    error = fold_rounds(o, fold);
+    error = begin_folds(o);
+    if (!error) error = fold_rounds(o, fold);
     return error ? error : answer(o, queries, grind_bits);
 }
 
@@ -363,7 +366,9 @@ long pml_open_prove(size_t T, const pml_tree *trees, size_t C, const pml_claim *
     o->cap = out_cap;
     int error = prove(o, C, claims, fold, queries, grind_bits);
     long written = (long)o->writer.at;
-    for (size_t t = 0; t <= MAX_TREES; t++) free(o->memory[t]);
+    for (size_t t = 0; t < T; t++) pml_columns_free(&o->columns[t]);
+    free(o->zeros);
+    free(o->room);
     for (size_t i = 0; i < folds; i++) {
         free(o->layers[i].rows);
         free(o->layers[i].nodes);

@@ -11,16 +11,18 @@
 
 #include "internal.h"
 
-#define MAX_THREADS 64
+#define MAX_THREADS PML_MAX_THREADS
 
 /* One loop at a time owns the pool (`owner` is held); its state is guarded by `lock`, but for the
- * counter from which threads take turns. Workers wait for `generation` to change. */
+ * counter from which threads take turns. A worker that finds a ticket takes part. Whoever finds no
+ * turn left takes the tickets away: the loop never waits for a thread that has not begun, so that a
+ * busy machine makes it no slower than it is on one thread. */
 static pthread_mutex_t owner = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER;
 static pthread_cond_t done = PTHREAD_COND_INITIALIZER;
-static unsigned started, running, wanted;
-static u64 generation;
+static unsigned started;
+static atomic_uint running, tickets; /* changed under `lock`; read without it while spinning */
 static pml_job job;
 static void *job_ctx;
 static size_t job_count;
@@ -67,20 +69,31 @@ static void turns(void) {
     inside = 0;
 }
 
+/* Loops follow upon each other within microseconds in the rounds of a sumcheck, and to sleep and to
+ * be woken takes longer than many of them: so look for a while first. 2^9 pauses are 5 to 20 us. */
+#define SPINS 512
+
+static void pause_briefly(void) {
+#if PML_X86
+    __builtin_ia32_pause();
+#endif
+}
+
 static void *worker(void *arg) {
-    unsigned me = (unsigned)(size_t)arg; /* threads 0..wanted-1 take part */
-    u64 seen = 0;
-    pthread_mutex_lock(&lock);
+    (void)arg;
     for (;;) {
-        while (generation == seen || me >= wanted) {
-            seen = generation;
-            pthread_cond_wait(&wake, &lock);
-        }
-        seen = generation;
+        for (int i = 0; i < SPINS && !atomic_load_explicit(&tickets, memory_order_relaxed); i++)
+            pause_briefly();
+        pthread_mutex_lock(&lock);
+        while (!tickets) pthread_cond_wait(&wake, &lock);
+        tickets--;
+        running++;
         pthread_mutex_unlock(&lock);
         turns();
         pthread_mutex_lock(&lock);
+        tickets = 0;
         if (--running == 0) pthread_cond_signal(&done);
+        pthread_mutex_unlock(&lock);
     }
     return NULL;
 }
@@ -91,8 +104,9 @@ static void after_fork(void) {
     pthread_mutex_init(&lock, NULL);
     pthread_cond_init(&wake, NULL);
     pthread_cond_init(&done, NULL);
-    started = running = wanted = 0;
-    generation = 0;
+    started = 0;
+    running = 0;
+    tickets = 0;
     inside = 0;
 }
 
@@ -103,7 +117,7 @@ static void start(unsigned n) { /* under `lock` */
     if (!registered || pthread_attr_init(&attr)) return;
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_t id;
-    while (started < n && pthread_create(&id, &attr, worker, (void *)(size_t)started) == 0)
+    while (started < n && pthread_create(&id, &attr, worker, NULL) == 0)
         started++;
     pthread_attr_destroy(&attr);
 }
@@ -121,14 +135,15 @@ void pml_parallel(pml_job fn, void *ctx, size_t n) {
     job_ctx = ctx;
     job_count = n;
     atomic_store(&job_next, 0);
-    wanted = running = started < threads - 1 ? started : threads - 1;
-    generation++;
+    tickets = started < threads - 1 ? started : threads - 1;
     pthread_cond_broadcast(&wake);
     pthread_mutex_unlock(&lock);
     turns();
+    for (int i = 0; i < SPINS && atomic_load_explicit(&running, memory_order_relaxed); i++)
+        pause_briefly();
     pthread_mutex_lock(&lock);
+    tickets = 0;
     while (running) pthread_cond_wait(&done, &lock);
-    wanted = 0;
     pthread_mutex_unlock(&lock);
     pthread_mutex_unlock(&owner);
 }

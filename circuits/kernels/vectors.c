@@ -124,8 +124,13 @@ static int encode(unsigned m, unsigned k, unsigned rate, size_t words, const u32
     if (!roots) return PML_ERR_MEMORY;
     e.roots = roots;
     const pml_table *t = pml_active();
-    pml_parallel(t->encode_task, &e, t->encode_tasks(&e));
+    const size_t tasks = t->encode_tasks(&e);
+    if (e.columns << (m - k + rate) >= 2 * GRAIN)
+        pml_parallel(t->encode_task, &e, tasks);
+    else
+        for (size_t i = 0; i < tasks; i++) t->encode_task(&e, i);
     free(roots);
+    for (size_t i = 0; i < PML_MAX_THREADS; i++) free(e.spare[i]);
     return e.failed ? PML_ERR_MEMORY : 0;
 }
 

@@ -6,32 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from proofml.backend import Context, Request, Trial, backend_names, get_backend
-from proofml.checks import CORE_CHECKS, Checks
-from proofml.errors import (
-    BackendFailed,
-    PolicyRefused,
-    ProofmlError,
-    UnsupportedModel,
-    UsageError,
-    VerificationError,
-)
-from proofml.expectation import (
-    Expectation,
-    check_expectation,
-    check_interface,
-    close_commitments,
-)
-from proofml.guarantee import Guarantee, Integrity
+from proofml.backend import Context, Request, backend_names, get_backend
+from proofml.errors import BackendFailed, UsageError, VerificationError
+from proofml.expectation import Expectation
+from proofml.guarantee import Integrity
+from proofml.judge import Bench, judge
 from proofml.keys import SigningKey
 from proofml.model import Model
 from proofml.policy import Policy
 from proofml.proof import Proof
 from proofml.router import route
-from proofml.statement import Visibility
 from proofml.store import Store
 from proofml.tensors import Array
-from proofml.verdict import Status, Verdict
+from proofml.verdict import Verdict
 
 
 def prove(
@@ -102,58 +89,7 @@ def verify(
     policy = policy or Policy()
     _check_sections(policy)
     context = context or Context(Store.default())
-    checks = Checks(CORE_CHECKS)
-    parsed: Proof | None = None
-    try:
-        # A Proof object is read again from its bytes: its fields may have been set by anybody.
-        if isinstance(proof, Proof):
-            read = Proof.read(proof.to_bytes())
-            parsed = replace(read, folder=proof.folder, beside=proof.beside)
-        else:
-            parsed = Proof.read(proof)
-        guarantee = _examine(Trial(parsed, expect, policy, checks, context))
-    except VerificationError as error:
-        checks.record_failure(error)
-        return Verdict(
-            Status.INVALID,
-            checks.results,
-            statement=None if parsed is None else parsed.statement,
-            backend=None if parsed is None else parsed.backend,
-            reasons=(str(error),),
-            error=error,
-            signers=() if parsed is None else parsed.signers,
-            notes=None if parsed is None else parsed.notes,
-        )
-    except PolicyRefused as refusal:
-        assert parsed is not None  # only a backend refuses, and it was given the parsed proof
-        return Verdict(
-            Status.REFUSED,
-            checks.results,
-            statement=parsed.statement,
-            backend=parsed.backend,
-            reasons=refusal.reasons,
-            signers=parsed.signers,
-            notes=parsed.notes,
-        )
-    objections = policy.objections(parsed.backend, guarantee)
-    status = Status.REFUSED if objections else Status.ACCEPTED
-    if not objections and policy.is_pending(guarantee):
-        status, objections = Status.PENDING, ("the result can still be overturned",)
-    return Verdict(
-        status,
-        checks.results,
-        guarantee=guarantee,
-        statement=parsed.statement,
-        backend=parsed.backend,
-        reasons=objections,
-        signers=parsed.signers,
-        notes=parsed.notes,
-        tensors={
-            role: parsed.tensor(role)
-            for role, claim in parsed.statement.tensors()
-            if claim.visibility is Visibility.PUBLIC
-        },
-    )
+    return judge(proof, expect, policy, context, Bench(backend_names(), get_backend))
 
 
 def _check_sections(policy: Policy) -> None:
@@ -163,71 +99,4 @@ def _check_sections(policy: Policy) -> None:
         raise UsageError(
             f"{policy.source}: backends.{unknown[0]}: expected a registered backend "
             f"({', '.join(backend_names())}); see docs/policy.md"
-        )
-
-
-def _examine(trial: Trial) -> Guarantee:
-    """Core checks in their order, then the backend's, then the sum of all assumptions."""
-    proof, checks = trial.proof, trial.checks
-    for number in ("core.1", "core.2"):
-        checks.passed(number)
-    if proof.signers:
-        checks.passed("core.3", ", ".join(proof.signers))
-    else:
-        checks.skipped("core.3", "not signed")
-    for number in ("core.4", "core.5", "core.6"):
-        checks.passed(number)
-    check_expectation(trial.expect, proof, checks)
-    if proof.backend not in backend_names():
-        checks.failed("core.12", "backend", expected=", ".join(backend_names()), got=proof.backend)
-    backend = get_backend(proof.backend)
-    if proof.backend_version != backend.version:
-        checks.failed(
-            "core.12",
-            f"evidence version of {backend.name}",
-            expected=backend.version,
-            got=proof.backend_version,
-        )
-    checks.passed("core.12", f"{backend.name} {backend.version}")
-    _check_signer(trial)
-    check_interface(trial.expect, proof, checks)
-    checks.extend(backend.checks)
-    guarantee = _run(trial)
-    checks.passed("core.15")
-    close_commitments(checks)
-    return replace(guarantee, assumptions=guarantee.assumptions | checks.assumptions)
-
-
-def _check_signer(trial: Trial) -> None:
-    """Check core.13: an unpinned signer is an assumption; the policy decides whether it may be."""
-    proof, pinned, checks = trial.proof, trial.policy.signers, trial.checks
-    if not proof.signers:
-        checks.assumed("core.13", "signer:unsigned")
-    elif pinned & set(proof.signers):
-        checks.passed("core.13", ", ".join(sorted(pinned & set(proof.signers))))
-    else:
-        checks.assumed("core.13", "signer:unpinned", ", ".join(proof.signers))
-
-
-def _run(trial: Trial) -> Guarantee:
-    backend = get_backend(trial.proof.backend)
-    try:
-        guarantee = backend.verify(trial)
-        if not guarantee.integrity <= backend.integrity:
-            trial.checks.failed("core.15", f"{backend.name} concludes what it does not declare")
-        return guarantee
-    except UnsupportedModel as error:
-        trial.checks.failed("core.15", f"{backend.name} cannot take the model as stated: {error}")
-    except ProofmlError:
-        raise
-    except OSError as error:
-        raise BackendFailed(f"verifying with {backend.name}: {error}") from error
-    except MemoryError as error:
-        raise BackendFailed(f"verifying with {backend.name}: out of memory") from error
-    except Exception as error:  # noqa: BLE001 - fail closed: a stranger's backend may raise anything
-        trial.checks.failed(
-            "core.15",
-            f"unexpected error in the verifier of {backend.name}",
-            expected="accept or refuse",
-            got=f"{type(error).__name__}: {error}",
         )

@@ -121,6 +121,8 @@ class Backend(Protocol):
         checks: number -> title of its own numbered checks, `NAME.1`, `NAME.2`, ...
         assumptions: name -> meaning of each assumption that it can raise.
         hides: subjects that it can hide, of `input`, `output`, `parameters`.
+        commits: may be left out; of `input`, `output`, those that it can keep out of the file as
+            `hashed` without hiding them. `supports` then says what a caller has to consent to.
         cost: rough order of price for the router; 0 is tried first.
     """
 

@@ -31,13 +31,13 @@ def _check(value: object, depth: int) -> None:
     if isinstance(value, int):
         if not -MAX_INT <= value <= MAX_INT:
             raise CanonicalError("integer outside +-2^53")
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check(item, depth + 1)
     elif isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
                 raise CanonicalError(f"object key of type {type(key).__name__}, expected str")
-            _check(item, depth + 1)
-    elif isinstance(value, (list, tuple)):
-        for item in value:
             _check(item, depth + 1)
     else:
         raise CanonicalError(f"{type(value).__name__} has no canonical form")
@@ -45,10 +45,12 @@ def _check(value: object, depth: int) -> None:
 
 def _plain(value: Any) -> Any:
     """Mappings and tuples as the dict and list that `json` knows, keys in the order of RFC 8785."""
-    if isinstance(value, Mapping):
-        return {key: _plain(value[key]) for key in sorted(value, key=_utf16)}
+    if isinstance(value, (int, str)):  # most of them: asking for a Mapping is slow
+        return value
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(value[key]) for key in sorted(value, key=_utf16)}
     return value
 
 

@@ -7,12 +7,13 @@ What it does not pin comes back as an assumption in the guarantee (`model:unpinn
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from proofml.checks import Checks
 from proofml.errors import UsageError
 from proofml.fields import HEX_SHA256
+from proofml.salts import MAX_SALT_BYTES
 from proofml.statement import MAX_NONCE_BYTES, ModelClaim, TensorClaim, Visibility
 from proofml.tensors import Array, dtype_name, tensor_digest
 
@@ -31,6 +32,8 @@ class Expectation:
         inputs: name -> array (any shape and dtype of the model's inputs).
         outputs: name -> array.
         nonce: up to 64 bytes that the verifier gave to the prover.
+        salt: opens commitments to hashed tensors where a backend salts them; it is of use
+            together with these tensors, and demands nothing by itself.
     """
 
     model: Model | None = None
@@ -38,6 +41,7 @@ class Expectation:
     inputs: Mapping[str, Array] | None = None
     outputs: Mapping[str, Array] | None = None
     nonce: bytes | None = None
+    salt: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.model_sha256 is not None and not HEX_SHA256.fullmatch(self.model_sha256):
@@ -47,6 +51,8 @@ class Expectation:
             )
         if self.nonce is not None and not 1 <= len(self.nonce) <= MAX_NONCE_BYTES:
             raise UsageError(f"nonce: expected 1 to {MAX_NONCE_BYTES} bytes, got {len(self.nonce)}")
+        if self.salt is not None and not 1 <= len(self.salt) <= MAX_SALT_BYTES:
+            raise UsageError(f"salt: expected 1 to {MAX_SALT_BYTES} bytes, got {len(self.salt)}")
         for role, tensors in (("input", self.inputs), ("output", self.outputs)):
             for name, array in (tensors or {}).items():
                 if not hasattr(array, "dtype") or dtype_name(array) is None:
@@ -158,7 +164,8 @@ def close_commitments(checks: Checks) -> None:
                 checks.failed(
                     number,
                     f"commitment of {name}",
-                    expected="one that this verifier can recompute from the expected tensor",
+                    expected="one that this verifier can recompute from the expected tensor; a "
+                    "salted one takes the salt (--salt-file) and every tensor under it",
                     got="one that it cannot",
                 )
         if not any(result.number == number for result in checks.results):

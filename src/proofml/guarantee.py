@@ -34,6 +34,7 @@ CORE_ASSUMPTIONS: Mapping[str, str] = {
     "output:unpinned": "the verifier did not say which output it expects; the proof states it",
     "nonce:unpinned": "no nonce was asked for; the proof may be an old one",
     "nonce:unauthenticated": "the evidence does not bind the nonce; anybody could have set it",
+    "signer:unchecked": "the proof names keys that signed it; nobody checked the signatures",
     "signer:unsigned": "nobody signed the proof",
     "signer:unpinned": "the proof is signed by a key that the policy does not name",
 }

@@ -11,7 +11,7 @@ from proofml.canonical import JSON
 from proofml.errors import BackendUnavailable, ProofmlError
 from proofml.graph.cost import Tally, activation_bytes, multiply_accumulates, with_constants
 from proofml.model import Model, TensorSpec
-from proofml.router import needs_hidden
+from proofml.router import unmet
 
 if TYPE_CHECKING:
     from proofml.store import Store
@@ -140,8 +140,10 @@ def inspect(
         activations=activation_bytes(proto, known),
         shapes=fixed,
         note=note,
+        # Without a cache: what backends find in it was not said of a model with these shapes.
         backends=tuple(
-            _ask(name, replace(model, shapes=known), request) for name in backend_names()
+            _ask(name, replace(model, shapes=known, store=None), request)
+            for name in backend_names()
         ),
     )
 
@@ -156,7 +158,7 @@ def _ask(name: str, model: Model, request: Request) -> BackendReport:
         support = backend.supports(model, request)
     except ProofmlError as error:  # a backend may need its packages to tell
         return BackendReport(name, probe.available, probe.detail, None, (str(error),))
-    missing = sorted(needs_hidden(request) - backend.hides)
+    missing = sorted(unmet(backend, request))
     reasons = tuple(f"cannot hide {subject}" for subject in missing) + support.reasons
     supported = support.supported and not missing
     return BackendReport(name, probe.available, probe.detail, supported, reasons)

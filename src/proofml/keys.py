@@ -13,14 +13,19 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from typing import TYPE_CHECKING
 
 from proofml.canonical import dumps
 from proofml.errors import UsageError, VerificationError
 from proofml.fields import FieldError, Fields
+
+# `cryptography` is imported where a key is used: reading an unsigned proof needs none of it.
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
+    from cryptography.hazmat.primitives.serialization import KeySerializationEncryption
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 MAX_SIGNATURES = 8
@@ -35,6 +40,8 @@ def pae(payload_type: str, payload: bytes) -> bytes:
 
 
 def key_id(public: Ed25519PublicKey) -> str:
+    from cryptography.hazmat.primitives import serialization
+
     raw = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
     return "ed25519:" + raw.hex()
 
@@ -47,6 +54,8 @@ class SigningKey:
 
     @classmethod
     def generate(cls) -> SigningKey:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
         return cls(Ed25519PrivateKey.generate())
 
     @property
@@ -59,7 +68,9 @@ class SigningKey:
 
     def save(self, path: Path, *, passphrase: str | None = None) -> None:
         """PKCS#8 PEM, mode 0600, never over an existing file."""
-        protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
+        from cryptography.hazmat.primitives import serialization
+
+        protection: KeySerializationEncryption = serialization.NoEncryption()
         if passphrase is not None:
             secret = passphrase.encode("utf-8")
             if not 1 <= len(secret) <= MAX_PASSPHRASE_BYTES:
@@ -88,6 +99,10 @@ class SigningKey:
     @classmethod
     def load(cls, path: Path, *, passphrase: str | None = None) -> SigningKey:
         """Raises `UsageError` for anything but an Ed25519 PKCS#8 PEM that opens."""
+        from cryptography.exceptions import UnsupportedAlgorithm
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
         try:
             pem = path.read_bytes()
         except OSError as error:
@@ -136,8 +151,10 @@ def _base64(text: str, path: str) -> bytes:
     return data
 
 
-def open_envelope(fields: Fields) -> tuple[bytes, tuple[str, ...]]:
+def open_envelope(fields: Fields, *, check: bool = True) -> tuple[bytes, tuple[str, ...]]:
     """Payload and the keys that signed it, every signature checked.
+
+    With `check=False` the keys are those that are named: nobody looked at the signatures.
 
     Raises:
         FieldError: the envelope is malformed (the caller's check core.2).
@@ -153,6 +170,15 @@ def open_envelope(fields: Fields) -> tuple[bytes, tuple[str, ...]]:
         raise FieldError(
             fields.at("signatures"), "at least one, in ascending order of keyid", names
         )
+    if check:
+        _check_signatures(signed, payload)
+    return payload, tuple(names)
+
+
+def _check_signatures(signed: Sequence[tuple[str, bytes]], payload: bytes) -> None:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     for name, signature in signed:
         public = Ed25519PublicKey.from_public_bytes(bytes.fromhex(name.split(":", 1)[1]))
         try:
@@ -164,7 +190,6 @@ def open_envelope(fields: Fields) -> tuple[bytes, tuple[str, ...]]:
                 expected=f"a signature by {name} over this payload",
                 got=signature.hex()[:32] + "...",
             ) from error
-    return payload, tuple(names)
 
 
 def _signature(value: object, path: str) -> tuple[str, bytes]:

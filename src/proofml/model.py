@@ -5,24 +5,28 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 
 from proofml.canonical import sha256, tagged_sha256
 from proofml.errors import BackendFailed, UnsupportedModel, UsageError, printable
-from proofml.graph.cost import Shapes
+from proofml.graph import kept
 from proofml.graph.external import MAX_MODEL_BYTES
-from proofml.graph.walk import count_parameters, nodes, operator_name, strip_learnt
 from proofml.statement import ModelClaim
 from proofml.store import Store
 from proofml.tensors import DTYPES, MAX_RANK, MAX_TENSOR_BYTES, Array, dtype_name
-from proofml.worker import Limits, WorkerFailed, run
+from proofml.worker import Limits
+
+# `onnx` is imported where a graph is looked at: proving and verifying again need none of it.
+if TYPE_CHECKING:
+    import onnx
+
+    from proofml.graph.cost import Shapes
 
 #: Three copies of the largest model, and time to read it.
 CHECK_LIMITS = Limits(memory=8 << 30, seconds=120)
@@ -63,6 +67,7 @@ class Model:
         inputs, outputs: declared tensors, in graph order.
         shapes: inferred types and dims of the main graph's values, where known.
         note: why shape inference gave up; empty where it did not.
+        store: the cache that it was loaded with, where more that is found of it may be kept.
     """
 
     name: str
@@ -72,33 +77,45 @@ class Model:
     outputs: tuple[TensorSpec, ...]
     shapes: Shapes = field(repr=False)
     note: str = field(default="", repr=False)
+    store: Store | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def load(cls, source: Path | str | bytes, *, store: Store | None = None) -> Model:
         """Read, check and canonicalise an ONNX file (opset 11 and later, external data too).
 
-        Parsing, onnx's checker and shape inference run in a worker with bounded memory and time.
+        Parsing, onnx's checker and shape inference run in a worker with bounded memory and time;
+        what they find is kept in the cache by the file's digest (`graph.kept`).
 
         Args:
             source: a path, or the file's bytes (then without external data).
-            store: where scratch files go; the default cache if None.
+            store: the cache, and where scratch files go; the default one if None.
 
         Raises:
             UsageError: the file cannot be read.
             UnsupportedModel: it is not ONNX, broken, hostile, or outside the bounds.
         """
-        with (store or Store.default()).scratch() as scratch:
-            name, path, folder = _source(source, scratch)
-            result = _work("load", {"name": name, "source": path, "folder": folder}, name, scratch)
-            return cls(
-                name=name,
-                canonical=(scratch / "canonical.onnx").read_bytes(),
-                file_digest=result["file_sha256"],
-                inputs=_specs(result["inputs"]),
-                outputs=_specs(result["outputs"]),
-                shapes=_shapes(scratch),
-                note=result["note"],
-            )
+        store = store or Store.default()
+        origin = source if isinstance(source, bytes) else _path(source)
+        name = "model" if isinstance(origin, bytes) else origin.name
+        digest = kept.file_digest(origin)
+        found = None if digest is None else kept.find(store, digest)
+        if found is None:
+            with store.scratch() as scratch:
+                args = {"name": name, **_source(origin, scratch)}
+                found = kept.keep(store, scratch, _work("load", args, name, scratch), name)
+        model = cls(
+            name=name,
+            canonical=found.canonical,
+            file_digest=found.file_digest,
+            inputs=tuple(TensorSpec(*entry) for entry in found.inputs),
+            outputs=tuple(TensorSpec(*entry) for entry in found.outputs),
+            shapes=found.shapes,
+            note=found.note,
+            store=store,
+        )
+        # Counted by the worker: a cached property looks here first, a copy with other bytes counts.
+        vars(model)["operators"] = Counter(found.operators)
+        return model
 
     def infer(
         self, shapes: Mapping[str, tuple[int, ...]], *, store: Store | None = None
@@ -123,7 +140,9 @@ class Model:
             _put(scratch / "canonical.onnx", self.canonical)
             args = {"name": self.name, "shapes": {key: list(d) for key, d in shapes.items()}}
             result = _work("infer", args, self.name, scratch)
-            return _shapes(scratch), result["note"]
+            return kept.read_shapes(json.loads((scratch / "shapes.json").read_bytes())), result[
+                "note"
+            ]
 
     @cached_property
     def digest(self) -> str:
@@ -133,6 +152,8 @@ class Model:
     @cached_property
     def architecture_digest(self) -> str:
         """Digest of the canonical bytes without the data of learnt constants, in its own domain."""
+        from proofml.graph.walk import strip_learnt
+
         proto = self.proto
         strip_learnt(proto)
         return tagged_sha256(ARCHITECTURE_TAG, proto.SerializeToString(deterministic=True))
@@ -140,6 +161,8 @@ class Model:
     @property
     def proto(self) -> onnx.ModelProto:
         """A fresh copy of the canonical graph."""
+        import onnx
+
         proto: onnx.ModelProto = onnx.ModelProto.FromString(self.canonical)
         return proto
 
@@ -156,7 +179,9 @@ class Model:
     @cached_property
     def operators(self) -> Counter[str]:
         """Operator -> number of nodes, sub-graphs and functions included."""
-        return Counter(operator_name(node) for node in nodes(self.proto))
+        from proofml.graph.walk import count_operators
+
+        return count_operators(self.proto)
 
     @cached_property
     def parameters(self) -> int:
@@ -165,6 +190,8 @@ class Model:
         Elements of floating-point and quantised tensors of rank 1 and more, and of the lists of
         ai.onnx.ml's operators. An int32 bias looks like an index and is not counted.
         """
+        from proofml.graph.walk import count_parameters
+
         return count_parameters(self.proto)
 
     def check_inputs(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -200,22 +227,26 @@ class Model:
         return result
 
 
-def _source(source: Path | str | bytes, scratch: Path) -> tuple[str, str, str | None]:
-    """Name for messages, path of the file, and the folder of its external data."""
-    if isinstance(source, bytes):
-        path = scratch / "source.onnx"
-        _put(path, source)
-        return "model", str(path), None
+def _path(source: Path | str) -> Path:
+    """The file, by its absolute name."""
     path = Path(source)
     try:
         if not path.is_file():
             raise UsageError(f"{path}: no such file; expected an ONNX model")
         # Links are not resolved: external data lies beside the name that was given.
-        path = Path(os.path.abspath(path))
+        return Path(os.path.abspath(path))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{path}: cannot be read: {reason}") from error
-    return path.name, str(path), str(path.parent)
+
+
+def _source(source: Path | bytes, scratch: Path) -> dict[str, str | None]:
+    """Path of the file, and the folder of its external data, as the stage `load` takes them."""
+    if isinstance(source, bytes):
+        path = scratch / "source.onnx"
+        _put(path, source)
+        return {"source": str(path), "folder": None}
+    return {"source": str(source), "folder": str(source.parent)}
 
 
 def _put(path: Path, data: bytes) -> None:
@@ -226,6 +257,8 @@ def _put(path: Path, data: bytes) -> None:
 
 
 def _work(stage: str, args: Mapping[str, Any], name: str, folder: Path) -> Any:
+    from proofml.worker import WorkerFailed, run
+
     title = f"{stage} model"
     try:
         return run(
@@ -247,17 +280,3 @@ def _work(stage: str, args: Mapping[str, Any], name: str, folder: Path) -> Any:
         raise UnsupportedModel(
             f"{name}: reading it {reason or f'failed: {printable(error)}'}"
         ) from error
-
-
-def _specs(entries: Sequence[Any]) -> tuple[TensorSpec, ...]:
-    return tuple(
-        TensorSpec(name, dtype, None if dims is None else tuple(dims))
-        for name, dtype, dims in entries
-    )
-
-
-def _shapes(folder: Path) -> Shapes:
-    entries = json.loads((folder / "shapes.json").read_bytes())
-    return {
-        key: (kind, None if dims is None else tuple(dims)) for key, (kind, dims) in entries.items()
-    }

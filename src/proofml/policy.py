@@ -34,6 +34,7 @@ DEFAULT_ASSUMPTIONS = frozenset(
         "srs:pinned",
     }
 )
+_NOT_PINNED = frozenset({"signer:unsigned", "signer:unpinned", "signer:unchecked"})
 DEFAULT_MIN_BITS = 100
 MAX_POLICY_BYTES = 1 << 20
 ASSUMPTION = re.compile(r"[a-z][a-z0-9-]*:[a-z0-9][a-z0-9.-]*")
@@ -152,7 +153,7 @@ class Policy:
             f"assumption {name} is not allowed (--allow {name} accepts it)"
             for name in sorted(guarantee.assumptions - self.assumptions)
         ]
-        missing = guarantee.assumptions & {"signer:unsigned", "signer:unpinned"}
+        missing = guarantee.assumptions & _NOT_PINNED
         if self.signers and missing:
             reasons.append(f"{', '.join(missing)}: none of signers.keys signed the proof")
         if self.require_nonce and "nonce:unpinned" in guarantee.assumptions:

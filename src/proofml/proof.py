@@ -111,6 +111,8 @@ class Proof:
     beside: Mapping[str, Path] = field(default_factory=dict, repr=False)
     #: Assumptions that the maker knows a verifier will have to allow; not part of the file.
     hints: frozenset[str] = frozenset()
+    #: Keys that an envelope names and whose signatures nobody checked; `signers` is then empty.
+    unchecked: tuple[str, ...] = ()
 
     # -- making ---------------------------------------------------------------------------
 
@@ -183,15 +185,19 @@ class Proof:
     # -- reading --------------------------------------------------------------------------
 
     @classmethod
-    def read(cls, source: Path | str | bytes) -> Proof:
+    def read(cls, source: Path | str | bytes, *, signatures: bool = True) -> Proof:
         """Parse strictly and check everything that the file can show about itself.
+
+        Args:
+            signatures: False where they cannot be checked (that takes the package
+                `cryptography`): core.3 is then not made, and `unchecked` names the keys.
 
         Raises:
             VerificationError: checks core.1 to core.6; the only error that content can cause.
             UsageError: the file cannot be opened.
         """
         if isinstance(source, bytes):
-            return cls._parse(source, None)
+            return cls._parse(source, None, signatures)
         path = Path(source)
         try:
             with path.open("rb") as file:
@@ -202,13 +208,13 @@ class Proof:
             raise VerificationError(
                 "core.1", "file size", expected=f"at most {container.MAX_FILE_BYTES}", got="more"
             )
-        return cls._parse(data, path.parent)
+        return cls._parse(data, path.parent, signatures)
 
     @classmethod
-    def _parse(cls, data: bytes, folder: Path | None) -> Proof:
+    def _parse(cls, data: bytes, folder: Path | None, signatures: bool) -> Proof:
         attestation, sections = container.unpack(data)
         try:
-            proof = cls._parse_attestation(attestation, sections, folder)
+            proof = cls._parse_attestation(attestation, sections, folder, signatures)
         except (CanonicalError, FieldError) as error:
             raise VerificationError("core.2", f"attestation: {error}") from error
         proof._check_evidence()
@@ -217,12 +223,16 @@ class Proof:
 
     @classmethod
     def _parse_attestation(
-        cls, attestation: bytes, sections: Mapping[str, bytes], folder: Path | None
+        cls,
+        attestation: bytes,
+        sections: Mapping[str, bytes],
+        folder: Path | None,
+        signatures: bool,
     ) -> Proof:
         value: Any = loads(attestation, max_bytes=container.MAX_ATTESTATION_BYTES)
-        signers: tuple[str, ...] = ()
+        named: tuple[str, ...] = ()
         if isinstance(value, dict) and "payloadType" in value:
-            payload, signers = open_envelope(Fields(value, "envelope"))
+            payload, named = open_envelope(Fields(value, "envelope"), check=signatures)
             value = loads(payload, max_bytes=container.MAX_ATTESTATION_BYTES)
         outer = Fields(value, "")
         outer.string("_type", choices=(INTOTO_TYPE,))
@@ -245,7 +255,18 @@ class Proof:
                 expected=sha256(dumps(implied)),
                 got=sha256(dumps(stated_subjects)),
             )
-        return cls(statement, name, version, entries, notes, signers, attestation, sections, folder)
+        return cls(
+            statement,
+            name,
+            version,
+            entries,
+            notes,
+            named if signatures else (),
+            attestation,
+            sections,
+            folder,
+            unchecked=() if signatures else named,
+        )
 
     def _check_evidence(self) -> None:
         listed = [entry.name for entry in self.entries]

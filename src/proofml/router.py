@@ -25,6 +25,24 @@ def needs_hidden(request: Request) -> frozenset[str]:
     return frozenset(hidden)
 
 
+def unmet(backend: Backend, request: Request) -> frozenset[str]:
+    """Subjects that the backend keeps out of the file in no way.
+
+    One that `commits` to a tensor without hiding it may take a hashed one; whether it does is for
+    its `supports` to say, so that nobody takes a commitment for hiding.
+    """
+    hashed = {
+        subject
+        for subject, visibility in (
+            ("input", request.input_visibility),
+            ("output", request.output_visibility),
+        )
+        if visibility is Visibility.HASHED
+    }
+    commits: frozenset[str] = getattr(backend, "commits", frozenset())
+    return needs_hidden(request) - backend.hides - (commits & hashed)
+
+
 def route(
     model: Model,
     request: Request,
@@ -32,7 +50,7 @@ def route(
     name: str | None = None,
     integrity: frozenset[Integrity] | None = None,
 ) -> Backend:
-    """The backend that shall prove.
+    """The backend that shall prove. The cheapest is asked first, and the first that can is taken.
 
     Raises:
         BackendUnavailable: the named one cannot run here.
@@ -40,36 +58,32 @@ def route(
     """
     names = backend_names() if name is None else (name,)
     obstacles: list[str] = []
-    unavailable = 0
     candidates: list[Backend] = []
     for candidate in names:
         try:
-            backend = get_backend(candidate)
+            candidates.append(get_backend(candidate))
         except BackendUnavailable as error:
             if name is not None:
                 raise
             obstacles.append(str(error))
-            unavailable += 1
-            continue
+    unavailable = len(obstacles)
+    for backend in sorted(candidates, key=lambda backend: (backend.cost, backend.name)):
         probe = backend.probe()
         if not probe.available:
-            obstacles.append(f"{candidate}: {probe.detail}")
+            obstacles.append(f"{backend.name}: {probe.detail}")
             unavailable += 1
             continue
-        missing = needs_hidden(request) - backend.hides
+        missing = unmet(backend, request)
         if missing:
-            obstacles.append(f"{candidate}: cannot hide {', '.join(sorted(missing))}")
+            obstacles.append(f"{backend.name}: cannot hide {', '.join(sorted(missing))}")
             continue
         if integrity is not None and not backend.integrity & integrity:
-            obstacles.append(f"{candidate}: integrity is {', '.join(sorted(backend.integrity))}")
+            obstacles.append(f"{backend.name}: integrity is {', '.join(sorted(backend.integrity))}")
             continue
         support = backend.supports(model, request)
         if support.supported:
-            candidates.append(backend)
-        else:
-            obstacles.append(f"{candidate}: {'; '.join(support.reasons)}")
-    if candidates:
-        return min(candidates, key=lambda backend: (backend.cost, backend.name))
+            return backend
+        obstacles.append(f"{backend.name}: {'; '.join(support.reasons)}")
     if unavailable == len(names):
         raise BackendUnavailable("; ".join(obstacles))
     raise UnsupportedModel(

@@ -22,13 +22,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import platformdirs
-from filelock import FileLock
-
-from proofml.canonical import JSON, CanonicalError, dumps, loads, tagged_sha256
+from proofml.canonical import JSON, CanonicalError, dumps, loads, sha256, tagged_sha256
 from proofml.errors import BackendFailed, UsageError
 from proofml.fields import FieldError, Fields
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 ENVIRONMENT = "PROOFML_CACHE"
 _RECIPE_TAG = "proofml/recipe/v1"
@@ -73,7 +74,12 @@ class Store:
     @classmethod
     def default(cls) -> Store:
         """`$PROOFML_CACHE`, else the platform's cache folder."""
-        return cls(os.environ.get(ENVIRONMENT) or platformdirs.user_cache_path("proofml"))
+        root = os.environ.get(ENVIRONMENT)
+        if root:
+            return cls(root)
+        import platformdirs
+
+        return cls(platformdirs.user_cache_path("proofml"))
 
     def _make(self, name: str) -> Path:
         path = self.root / name
@@ -86,6 +92,8 @@ class Store:
         return path
 
     def lock(self, name: str) -> FileLock:
+        from filelock import FileLock  # here: it brings asyncio
+
         return FileLock(self._make("locks") / f"{name}.lock")
 
     # -- scratch --------------------------------------------------------------------------
@@ -151,9 +159,32 @@ class Store:
         entry = self._read(digest)
         if entry is None or not all(self.intact(a) for a in entry.artifacts.values()):
             return None
+        self._use(digest)
+        return {name: self.object_path(a.sha256) for name, a in entry.artifacts.items()}
+
+    def read(self, recipe: Mapping[str, JSON]) -> dict[str, bytes] | None:
+        """Contents of a recipe's artifacts, the very bytes that were hashed; None as for `find`."""
+        digest = self.recipe_digest(recipe)
+        entry = self._read(digest)
+        if entry is None:
+            return None
+        contents = {}
+        for name, artifact in entry.artifacts.items():
+            path = self.object_path(artifact.sha256)
+            try:
+                data = path.read_bytes() if path.stat().st_size == artifact.size else b""
+            except OSError:
+                return None
+            if len(data) != artifact.size or sha256(data) != artifact.sha256:
+                return None
+            contents[name] = data
+        self._use(digest)
+        return contents
+
+    def _use(self, digest: str) -> None:
+        """Pruning goes by when a recipe was last used."""
         with contextlib.suppress(OSError):
             os.utime(self._recipe_path(digest))
-        return {name: self.object_path(a.sha256) for name, a in entry.artifacts.items()}
 
     def put(
         self, recipe: Mapping[str, JSON], files: Mapping[str, Path], *, label: str

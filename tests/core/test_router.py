@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint
 from typing import Any
 
@@ -47,6 +47,26 @@ def test_cheapest(register: Any, model: Model) -> None:
     register(fake("dear", cost=9), fake("cheap", cost=1), fake("also-cheap", cost=1))
     assert route(model, Request()).name == "also-cheap"
     assert route(model, Request(), name="dear").name == "dear"
+
+
+def test_the_dearer_ones_are_not_asked(register: Any, model: Model) -> None:
+    asked: list[str] = []
+
+    class Asked(register.Fake):  # type: ignore[misc]
+        def supports(self, model: Model, request: Request) -> Any:
+            asked.append(self.name)
+            return super().supports(model, request)
+
+    register(
+        Asked("dear", cost=9),
+        Asked("cheap", cost=1),
+        Asked("cheapest", cost=0, reasons=("no operator Gemm",)),
+    )
+    assert route(model, Request()).name == "cheap"
+    assert asked == ["cheapest", "cheap"]
+    asked.clear()
+    assert route(model, Request(), name="dear").name == "dear"
+    assert asked == ["dear"]
 
 
 def test_what_is_demanded(register: Any, model: Model) -> None:
@@ -95,6 +115,27 @@ def test_needs_hidden() -> None:
     assert needs_hidden(Request()) == set()
     request = Request(input_visibility=HASHED, output_visibility=HASHED, parameters="hashed")
     assert needs_hidden(request) == {"input", "output", "parameters"}
+
+
+def test_a_commitment_is_taken_for_hiding_by_nobody(register: Any, model: Model) -> None:
+    """A backend that only commits may take a hashed tensor where its `supports` does."""
+
+    @dataclass
+    class Committing(register.Fake):  # type: ignore[misc,name-defined]
+        commits: frozenset[str] = frozenset({"input"})
+
+    register(Committing("commits"))
+    assert route(model, Request(input_visibility=HASHED)).name == "commits"
+    for role, request in (
+        ("input", Request(input_visibility=Visibility.PRIVATE)),
+        ("output", Request(input_visibility=HASHED, output_visibility=HASHED)),
+        ("parameters", Request(parameters="hashed")),
+    ):
+        with pytest.raises(UnsupportedModel, match=f"commits: cannot hide {role}"):
+            route(model, request)
+    register(Committing("commits", reasons=("hides nothing",)))
+    with pytest.raises(UnsupportedModel, match="commits: hides nothing"):
+        route(model, Request(input_visibility=HASHED))
 
 
 # -- the registry ---------------------------------------------------------------------------------

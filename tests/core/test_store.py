@@ -327,3 +327,32 @@ def test_prune_of_nothing(store: Store) -> None:
     assert store.prune() == 0
     assert store.entries() == ()
     assert store.damaged() == ()
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def test_read(store: Store) -> None:
+    assert store.read(RECIPE) is None
+    put(store)
+    assert store.read(RECIPE) == {"part": b"body"}
+    assert store.put(RECIPE | {"none": 1}, {}, label="a fact") == {}
+    assert store.read(RECIPE | {"none": 1}) == {}
+
+
+@pytest.mark.parametrize("damage", [b"", b"bodx", b"body2", None])
+def test_damage_is_not_read(store: Store, damage: bytes | None) -> None:
+    path = put(store)["part"]
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage)
+    assert store.read(RECIPE) is None
+
+
+def test_reading_is_using(store: Store) -> None:
+    path = put(store)["part"]
+    for old in (store.root / "recipes" / f"{store.recipe_digest(RECIPE)}.json", path):
+        age(old, 1000)
+    assert store.read(RECIPE) is not None
+    assert store.prune(older_than=500) == 0

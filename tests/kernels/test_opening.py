@@ -72,6 +72,119 @@ def test_equals_twin(level, rng, field, columns, folds):
     _check(trees, _claims(rng, field, trees), mu, folds)
 
 
+def _eq(field, log, length):
+    """eq(z, i), i < length, at a random point."""
+    return kernels.eq_table(field(log, 5))[:length].astype(np.uint32)
+
+
+def _split_claim(rng, field, trees):
+    """A block that is likely to be larger than a row, with axes of every kind."""
+    tree = int(rng.integers(len(trees)))
+    left, logs, axes = trees[tree].m, [], []
+    while left and len(logs) < 4:
+        logs.append(int(rng.integers(0, left + 1)))
+        left -= logs[-1]
+        log, length = logs[-1], int(rng.integers(1, (1 << logs[-1]) + 1))
+        kind = rng.integers(4)
+        axis = _eq(field, log, length) if kind < 2 else field(length, 5)
+        if kind == 2:  # few weights, and runs of zeros
+            axis = axis * (rng.random((length, 1)) < 0.3).astype(np.uint32)
+        axes.append(np.ascontiguousarray(axis))
+    offset = int(rng.integers(1 << left)) << sum(logs)
+    return Claim(tree, offset, tuple(logs), tuple(axes), ext5.element(field(5)))
+
+
+@pytest.mark.parametrize("mu", [0, 1, 3, 4, 6])
+@pytest.mark.parametrize(
+    "columns", [[1], [2], [3], [4], [5], [6, 3], [0, 5], [5, 1, 4], [4, 5, 2, 0]], ids=str
+)
+def test_split_claims(level, threads, rng, field, mu, columns):
+    """Weights that are products of rows and columns, whole or in bands, beside others."""
+    trees = _trees(field, [mu + k for k in columns], mu)
+    claims = [_split_claim(rng, field, trees) for _ in range(7)]
+    _check(trees, claims, mu, [mu] if mu else [])
+    _check(trees, [*claims, *_claims(rng, field, trees)], mu, [])
+
+
+@pytest.mark.parametrize("length", [3, 4, 29, 32, 64, 127, 128])
+@pytest.mark.parametrize("below", [0, 1, 3])
+def test_axis_across_the_border(level, field, length, below):
+    """An axis of eq(z, .) with bits below and above the border: whole bands, a part of one."""
+    mu, columns = 6, 5
+    trees = _trees(field, [mu + columns, mu], mu)
+    coef = ext5.element(field(5))
+    axes = [_eq(field, 7, length)]
+    logs = [7]
+    if below:
+        axes, logs = [field(3, 5) if below > 1 else field(2, 5), *axes], [below, 7]
+    claims = [Claim(0, 1 << 10, tuple(logs), tuple(axes), coef)]
+    if below:
+        claims[0] = Claim(0, 0, (*logs, 1), (*axes, field(2, 5)), coef)
+    _check(trees, claims, mu, [2])
+    # Bands that differ, one that is zero, and one that is a multiple of the first.
+    size = 1 << (columns - below)
+    axis = field(max(length, 3 * size), 5)[:128]
+    axis[size : 2 * size] = 0
+    tail = axis[2 * size : 3 * size]
+    if len(tail) == size:
+        tail[:] = ext5.vmul(axis[:size].astype(np.uint64), np.array([field(5)], np.uint64))
+    claims = [Claim(0, 0, (*logs[:-1], 7, 1), (*axes[:-1], axis, field(2, 5)), coef)]
+    _check(trees, claims, mu, [2])
+
+
+def test_cells_beside_the_weights_count(level, field):
+    """A block within a row: its neighbours meet its weights when the row is folded."""
+    mu = 4
+    trees = _trees(field, [mu + 5], mu)
+    for offset, log in ((0, 0), (33, 0), (30, 1), (16, 3), (2, 1)):
+        claim = Claim(0, offset, (log,), (field(1 << log, 5),), ext5.element(field(5)))
+        _check(trees, [claim], mu, [1])
+
+
+def test_zero_weights(level, field):
+    mu = 5
+    trees = _trees(field, [mu + 4, mu + 2], mu)
+    zero = np.zeros((64, 5), np.uint32)
+    claims = [
+        Claim(0, 0, (6, 3), (zero, field(8, 5)), ext5.ONE),
+        Claim(0, 0, (6, 3), (field(64, 5), zero[:5]), ext5.ONE),
+        Claim(0, 0, (6, 3), (field(64, 5), zero[:0]), ext5.ONE),
+        Claim(1, 0, (2, 4), (_eq(field, 2, 4), field(16, 5)), ext5.ZERO),
+    ]
+    _check(trees, claims, mu, [2])
+
+
+def test_large_split_claims(rng, field):
+    """Large enough for several tasks in both passes; the twin runs once for all levels."""
+    mu = 12
+    trees = _trees(field, [mu + 7, mu + 2], mu, 1)
+    claims = [
+        Claim(0, 0, (9, 9), (_eq(field, 9, 500), _eq(field, 9, 511)), ext5.ONE),
+        Claim(0, 1 << 18, (18,), (_eq(field, 18, (1 << 18) - 5),), ext5.element(field(5))),
+        Claim(0, 1 << 18, (3, 4, 11), (field(5, 5), field(9, 5), field(2000, 5)), ext5.ONE),
+        Claim(1, 0, (7, 6), (field(127, 5), field(60, 5)), ext5.element(field(5))),
+        *_claims(rng, field, trees),
+    ]
+    arguments = (trees, claims, mu, 1, [4], 7, 3)
+    state = _start()
+    expected = open_prove(*arguments, state)
+    level, threads = kernels.level(), kernels.threads()
+    try:
+        for name in kernels.LEVELS:
+            for count in (1, 3):
+                kernels.set_threads(count)
+                try:
+                    kernels.set_level(name)
+                except ValueError:  # this machine lacks it
+                    continue
+                own = _start()
+                assert kernels.open_prove(*arguments, own) == expected, (name, count)
+                assert own == state
+    finally:
+        kernels.set_level(level)
+        kernels.set_threads(threads)
+
+
 @pytest.mark.parametrize("mu", range(9))
 def test_small_and_larger_codes(level, rng, field, mu):
     trees = _trees(field, [mu + 2, mu], mu)

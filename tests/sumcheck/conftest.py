@@ -1,4 +1,4 @@
-"""One honest run of each case for the whole session; every test runs on both arithmetics it asks for."""
+"""One honest run of each case for the whole session, and both arithmetics for who asks."""
 
 from __future__ import annotations
 

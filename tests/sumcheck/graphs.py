@@ -122,8 +122,9 @@ class Builder:
         count = int(np.prod([self.shape(value)[axis] for axis in channel]))
         least, most = self.bounds()[value]
         scales = [(1 + k % 3) * 100 / max(1, most - least) for k in range(count)]
-        return self.functions(value, [Requant(bits_of(s), -90 + k % 2, 90) for k, s in
-                                      enumerate(scales)], channel)
+        return self.functions(
+            value, [Requant(bits_of(s), -90 + k % 2, 90) for k, s in enumerate(scales)], channel
+        )
 
     def output(self, value: int) -> None:
         name = f"y{len(self.outputs)}"
@@ -374,9 +375,22 @@ def several() -> Case:
 CASES: dict[str, Callable[[], Case]] = {
     f.__name__: lru_cache(f)
     for f in (
-        tiny, mlp, conv, grouped, attention, views, reshapes, channels, steps, pools, argmaxes,
-        committed, hidden, linear, several,
-    )  # fmt: skip
+        tiny,
+        mlp,
+        conv,
+        grouped,
+        attention,
+        views,
+        reshapes,
+        channels,
+        steps,
+        pools,
+        argmaxes,
+        committed,
+        hidden,
+        linear,
+        several,
+    )
 }
 
 

@@ -169,7 +169,7 @@ class Trial:
             # Rows have the tag of nothing; a path comes after the rows of its tree.
             writer._parts.append(send(False, writer, "opened", data))
 
-        yield mock.patch.object(kernels, "available", lambda: False)
+        yield mock.patch.object(kernels, "available", return_value=False)
         yield mock.patch.object(prover._Run, "send", from_run)
         yield mock.patch.object(rounds.Writer, "send", from_writer)
         yield mock.patch.object(rounds.Writer, "silent", silent)
@@ -210,7 +210,7 @@ class Trial:
             yield mock.patch.object(opening, "_join", join)
             yield mock.patch.object(opening, "_step", lambda *args: hooked(honest_step(*args)))
         if lie.nonce is not None:
-            yield mock.patch.object(opening, "grind", lambda seed, bits: lie.nonce)
+            yield mock.patch.object(opening, "grind", return_value=lie.nonce)
 
     def verify(self, proof: bytes, **other: Any) -> None:
         verifier.verify_proof(
@@ -293,7 +293,7 @@ def stated(trial: Trial, values: Sequence[Ints]) -> dict[int, Ints]:
 # -- forging one message so that the next check passes ------------------------------------------
 
 
-class Refusal(Exception):  # noqa: N818
+class Refusal(Exception):
     def __init__(self, check: str, what: str, *, expected: Any = None, got: Any = None) -> None:
         self.check, self.expected, self.got = check, expected, got
         super().__init__(check, what)
@@ -307,7 +307,7 @@ def _raw() -> Iterator[None]:
         raise Refusal(check, what, **values)
 
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(kernels, "available", lambda: False))
+        stack.enter_context(mock.patch.object(kernels, "available", return_value=False))
         for module in (verifier, logup_verifier, pcs_verifier, reader, engine):
             stack.enter_context(mock.patch.object(module, "refuse", refuse))
         yield
@@ -393,7 +393,7 @@ def recorded() -> Iterator[list[Event]]:
         return squeezed
 
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(kernels, "available", lambda: False))
+        stack.enter_context(mock.patch.object(kernels, "available", return_value=False))
         stack.enter_context(mock.patch.object(Transcript, "absorb", on_absorb))
         for kind, honest in (("challenge", challenge), ("seed", seed), ("indices", indices)):
             stack.enter_context(mock.patch.object(Transcript, kind, on(kind, honest)))

@@ -129,7 +129,9 @@ def test_a_bit_of_work_less() -> None:
 
     with mock.patch.object(Transcript, "seed", seed):
         run.prove(Lie())
-    nonce = next(n for n in range(1 << 20) if grind_ok(seeds[0], n, 5) and not grind_ok(seeds[0], n, 6))
+    nonce = next(
+        n for n in range(1 << 20) if grind_ok(seeds[0], n, 5) and not grind_ok(seeds[0], n, 6)
+    )
     assert run.refused(run.prove(Lie(nonce=nonce))) == "sumcheck.16"
 
 

@@ -1,8 +1,8 @@
 """Lies in the witness: every committed column and every lookup of every case, in three depths.
 
-    naive       the lie is followed everywhere: the fractions do not add up        sumcheck.9
-    leaves      leaves as if honest, the committed column lies: the leaves' claims 11, 12
-    claims      leaves and claims as if honest: only the opening knows better      15
+naive       the lie is followed everywhere: the fractions do not add up        sumcheck.9
+leaves      leaves as if honest, the committed column lies: the leaves' claims 11, 12
+claims      leaves and claims as if honest: only the opening knows better      15
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def forced(trial: Trial, number: int, value: Ints) -> list[Ints]:
     return rerun(trial, {number: value})
 
 
-# -- the result of a lookup ---------------------------------------------------------------------
+# -- the result of a lookup --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "index"), lookups(Step, Maximum))
@@ -125,7 +125,7 @@ def test_an_index_outside(name: str, index: int, trial: Get) -> None:
         assert run.refused(run.prove(), public=public) == "sumcheck.7"
 
 
-# -- offsets within windows -----------------------------------------------------------------------
+# -- offsets within windows --------------------------------------------------------------------
 
 
 def _moved(run: Trial, index: int, choose: Callable[[Columns, int], Ints | None]) -> Columns | None:
@@ -197,10 +197,12 @@ def test_a_window_that_the_argument_is_not_in(
     if before is not None:
         wrong.blocks[f"m{lookup.table}"][before[0].reshape(-1)[cell]] -= 1
         wrong.blocks[f"m{lookup.table}"][row] += 1
-    assert run.refused(run.prove(columns=wrong, values=values), public=run.public_of(values)) == ROOT
+    assert (
+        run.refused(run.prove(columns=wrong, values=values), public=run.public_of(values)) == ROOT
+    )
 
 
-# -- tables ------------------------------------------------------------------------------------------
+# -- tables ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -269,13 +271,11 @@ def test_trap_09_the_row_of_another_table(name: str, index: int, trial: Get) -> 
     assert run.refused(run.prove(Lie(leaves=leaves), columns=columns)) == DENOMINATORS
 
 
-# -- every committed block -----------------------------------------------------------------------------
+# -- every committed block ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "tree", "block"), blocks())
-def test_a_column_that_the_leaves_do_not_know(
-    name: str, tree: str, block: str, trial: Get
-) -> None:
+def test_a_column_that_the_leaves_do_not_know(name: str, tree: str, block: str, trial: Get) -> None:
     """Committed and claimed: one number; in the leaves: the honest one."""
     run = trial(name)
     columns = copied(columns_of(run.layout, run.values))
@@ -364,7 +364,7 @@ def test_trap_11_free_cells_are_free(tree: str, trial: Get) -> None:
             other.verify(other.prove())
 
 
-# -- inputs ------------------------------------------------------------------------------------------
+# -- inputs ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "index"), lookups(Input))
@@ -406,7 +406,7 @@ def test_another_salt_is_another_root(trial: Get) -> None:
     assert run.refused(other.prove()) == "sumcheck.19"
 
 
-# -- outputs -------------------------------------------------------------------------------------------
+# -- outputs -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

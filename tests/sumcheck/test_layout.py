@@ -63,9 +63,7 @@ def test_every_number_has_a_place(name: str) -> None:
             assert isinstance(node, ArgMax) == (number in layout.public)
         found = {layout.column[number][0]} if number in layout.column else set()
         assert found == wanted, node
-        assert (number in layout.public) == (
-            not wanted and isinstance(node, Input | Step | ArgMax)
-        )
+        assert (number in layout.public) == (not wanted and isinstance(node, Input | Step | ArgMax))
         if found:
             tree, block = layout.column[number]
             assert layout.trees[tree].blocks[block].shape == node.shape
@@ -76,9 +74,7 @@ def test_every_number_has_a_place(name: str) -> None:
         assert layout.trees[WITNESS].blocks[f"m{index}"].shape == (table.rows,)
         assert layout.leaves.blocks[f"t{index}"].shape == (table.rows,)
     for index, port in enumerate(layout.graph.outputs):
-        bound = port.value not in layout.public or isinstance(
-            layout.graph.nodes[port.value], Input
-        )
+        bound = port.value not in layout.public or isinstance(layout.graph.nodes[port.value], Input)
         assert (index in layout.bound_outputs) == (bound and layout.visibility.outputs)
 
 

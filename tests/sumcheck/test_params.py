@@ -93,8 +93,12 @@ def test_each_is_in_the_circuits_digest() -> None:
     others = [
         replace(circuit, params=replace(circuit.params, **change))
         for change in (
-            {"mu": 5}, {"folds": (1,)}, {"rate": 3}, {"queries": 6}, {"grind": 3},
-        )  # fmt: skip
+            {"mu": 5},
+            {"folds": (1,)},
+            {"rate": 3},
+            {"queries": 6},
+            {"grind": 3},
+        )
     ]
     assert circuit.model_root is not None
     others.append(replace(circuit, model_root=bytes(32)))
@@ -120,7 +124,7 @@ def test_a_root_is_there_exactly_where_weights_are(root: str | None) -> None:
 
 @pytest.mark.parametrize("bits", [60, 80, 100, 110])
 def test_what_is_chosen_has_the_bits_that_were_asked_for(bits: int) -> None:
-    for witness in range(0, 27):
+    for witness in range(27):
         for model in (None, 0, witness // 2, min(26, witness + 3), 26):
             logs = {"X": witness} | ({} if model is None else {"W": model})
             params = choose(logs, bits=bits)

@@ -1,4 +1,4 @@
-"""Fiat-Shamir: what is absorbed, before which challenge, and that each challenge depends on all of it.
+"""Fiat-Shamir: what is absorbed before which challenge, and that each depends on all of it.
 
 The order is written down here a second time, from the protocol's text and the layout alone.
 """
@@ -44,7 +44,7 @@ def challenges(trial: Trial) -> list[str]:
     return [*found, *["open round"] * (params.mu - sum(params.folds)), "grind", "queries"]
 
 
-class _Enough(Exception):  # noqa: N818
+class _Enough(Exception):
     """All challenges are drawn."""
 
 
@@ -54,7 +54,7 @@ def verified(trial: Trial, proof: bytes, statement: bytes | None = None, *,
     with recorded() as events, ExitStack() as stack:
         if deaf:
             for module in (verifier, logup_verifier, pcs_verifier, reader, engine):
-                stack.enter_context(mock.patch.object(module, "refuse", lambda *a, **k: None))
+                stack.enter_context(mock.patch.object(module, "refuse"))
             last = Transcript.indices
 
             def indices(self: Transcript, tag: str, count: int, log_n: int) -> list[int]:
@@ -85,9 +85,7 @@ def test_trap_02_every_message_is_absorbed_when_it_is_sent(name: str, trial: Get
     received = verified(run, proof)
     assert sent == received
     absorbed = [(e.tag, e.data) for e in received if e.kind == "absorb"]
-    assert absorbed == [
-        (s.tag, proof[s.start : s.start + s.size]) for s in run.log if s.absorbed
-    ]
+    assert absorbed == [(s.tag, proof[s.start : s.start + s.size]) for s in run.log if s.absorbed]
     # What is not absorbed comes after the last challenge, and is bound by roots.
     first = next(i for i, s in enumerate(run.log) if not s.absorbed)
     assert not any(s.absorbed for s in run.log[first:])
@@ -179,7 +177,12 @@ def test_trap_15_the_degree_is_the_protocols(trial: Get) -> None:
     run = Trial.on(trial("committed").case, trial("committed").key)
     run.prove(Lie())
     sizes = {s.tag: s.size for s in run.log if s.absorbed and s.tag.endswith(("round", "select"))}
-    assert sizes == {"logup round": 60, "contraction round": 40, "open round": 40, "open select": 40}
+    assert sizes == {
+        "logup round": 60,
+        "contraction round": 40,
+        "open round": 40,
+        "open select": 40,
+    }
 
 
 @pytest.mark.parametrize("name", ["tiny", "mlp", "committed"])

@@ -45,7 +45,9 @@ def audit(graph: Graph, made: Plan, lookup: Lookup) -> int:
         assert seen.all(), f"{node}: an argument has no row"
         if lookup.windows >= 0:
             # Also beyond the stated range, up to the largest argument of the class.
-            most = (made.windows[lookup.windows].delta - (1 << made.windows[lookup.windows].body)) // 2
+            most = (
+                made.windows[lookup.windows].delta - (1 << made.windows[lookup.windows].body)
+            ) // 2
             inside = (abs(centred) <= most) & ~ok
             body = reached[inside]
             assert body.size == 0 or (abs(centred[inside]) <= most).all()
@@ -200,9 +202,7 @@ def test_columns_at_a_point(rows: int) -> None:
     z = [ext5.element(rng.integers(0, P, 5)) for _ in range((rows - 1).bit_length())]
     found = columns_at(Rows(1, 1, *columns), z)
     for column, at in zip(columns, found, strict=True):
-        want = ext5.total(
-            ext5.scale(ext5.eq_bits(z, i), int(v)) for i, v in enumerate(column)
-        )
+        want = ext5.total(ext5.scale(ext5.eq_bits(z, i), int(v)) for i, v in enumerate(column))
         assert at == want
 
 

@@ -160,7 +160,7 @@ def test_trap_13_rows_that_are_not_canonical(arithmetic: str) -> None:
 @pytest.mark.parametrize("name", [*SMALL, *WHOLE])
 def test_the_length(name: str, arithmetic: str) -> None:
     run, proof = honest(name)
-    for segment in run.log:
+    for segment in run.log[:: 1 if name in SMALL else 4]:
         for end in {segment.start, segment.start + segment.size // 2}:
             if end < len(proof):
                 assert run.refused(proof[:end]) == "sumcheck.8"
@@ -173,7 +173,8 @@ def test_the_length(name: str, arithmetic: str) -> None:
 @pytest.mark.parametrize("name", [*SMALL, *WHOLE])
 def test_sections_dropped_doubled_and_exchanged(name: str, arithmetic: str) -> None:
     run, proof = honest(name)
-    for segment, after in zip(run.log, run.log[1:], strict=False):
+    every = list(zip(run.log, run.log[1:], strict=False))
+    for segment, after in every[:: 1 if name in SMALL else 5]:
         a, b = segment.start, segment.start + segment.size
         c = after.start + after.size
         for bent in (
@@ -192,7 +193,9 @@ def test_digests_exchanged(name: str, arithmetic: str) -> None:
     for segment in run.log:
         if segment.absorbed or segment.size % 32 or segment.size < 64:
             continue
-        for at in range(segment.start, segment.start + segment.size - 32, 32):
+        for at in range(
+            segment.start, segment.start + segment.size - 32, 32 if name == "tiny" else 128
+        ):
             one, two = proof[at : at + 32], proof[at + 32 : at + 64]
             for pair in (two + one, one + one, two + two):
                 if pair != one + two:

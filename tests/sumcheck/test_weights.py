@@ -97,7 +97,17 @@ def dot(weights: Sequence[Element], values: Ints) -> Element:
     )
 
 
-SHAPES: list[Shape] = [(), (1,), (5,), (4, 1), (3, 5), (1, 1, 1), (2, 3, 4), (1, 6, 2), (2, 1, 3, 2)]
+SHAPES: list[Shape] = [
+    (),
+    (1,),
+    (5,),
+    (4, 1),
+    (3, 5),
+    (1, 1, 1),
+    (2, 3, 4),
+    (1, 6, 2),
+    (2, 1, 3, 2),
+]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -157,7 +167,9 @@ def test_a_claim_on_a_view(seed: int) -> None:
     for n in source:
         to = free.pop() if free and rng.integers(3) else -1
         size = 1 if to < 0 else target[to]
-        axes.append((to, AxisMap.total(n) if to < 0 and rng.integers(2) else _axis_map(rng, n, size)))
+        axes.append(
+            (to, AxisMap.total(n) if to < 0 and rng.integers(2) else _axis_map(rng, n, size))
+        )
     view = View(target, tuple(axes))
     w = weight(rng, target)
     scale, pulled = pull_view(view, w)
@@ -178,7 +190,8 @@ def test_the_identity_is_no_work(seed: int) -> None:
     [
         ((), ()), ((), (1, 1)), ((1,), ()), ((6,), (2, 3)), ((2, 3), (6,)), ((4, 3), (2, 6)),
         ((2, 2, 3), (4, 3)), ((2, 6), (2, 2, 3)), ((1, 6), (6, 1)), ((6, 1, 1), (6,)),
-        ((6,), (1, 6, 1)), ((1, 2, 1, 3), (2, 3)), ((2, 3), (1, 2, 1, 3, 1)), ((2, 3, 4), (3, 2, 4)),
+        ((6,), (1, 6, 1)), ((1, 2, 1, 3), (2, 3)), ((2, 3), (1, 2, 1, 3, 1)),
+        ((2, 3, 4), (3, 2, 4)),
         ((1, 1), (1,)), ((2, 3, 5), (2, 15)), ((2, 3, 5), (6, 5)), ((2, 3, 5, 7), (2, 15, 7)),
         ((1, 4), (4, 1, 1)), ((8, 1, 2), (4, 4)),
     ],

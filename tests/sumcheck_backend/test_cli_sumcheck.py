@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -80,6 +81,45 @@ def test_verify_without_the_model(cli: Cli, folder: Path) -> None:
     assert code == 2
     assert "exists" in said
     assert cli("setup", MODEL, "-b", "sumcheck", "-o", "keys", "--force")[0] == 0
+
+
+def test_committed_input(cli: Cli, folder: Path) -> None:
+    """From the refusal, that says what to consent to, to the command that opens the root."""
+    words = ["prove", MODEL, DIGIT, "-b", "sumcheck", "--input-visibility", "hashed", "-o", "h.pml"]
+    code, said = cli(*words)
+    assert code == 2
+    assert "--set hiding=none" in said
+    options = ["--set", "hiding=none", "--set", "salt-file=digit.salt"]
+    code, made = cli(*words, *options, "--json")
+    assert code == 0, made
+    assert shlex.split(made["verify"])[-4:] == [
+        "--salt-file",
+        "digit.salt",
+        "--allow",
+        "hiding:none",
+    ]
+    code, verdict = cli(*shlex.split(made["verify"])[1:], "--json")
+    assert code == 0, verdict
+    assert "input:unpinned" not in verdict["guarantee"]["assumptions"]
+    expect = ["--model", MODEL, "--allow", "hiding:none", "--json"]
+    code, verdict = cli("verify", "h.pml", *expect, "--input", DIGIT)
+    assert (code, verdict["failed_check"]) == (1, "core.9")
+    code, said = cli("verify", "h.pml", *expect, "--salt-file", "none.salt")
+    assert code == 2
+    assert "none.salt: no such file" in said
+
+
+def test_everything_committed(cli: Cli, folder: Path) -> None:
+    words = ["prove", MODEL, DIGIT, "-b", "sumcheck", "--input-visibility", "hashed"]
+    words += ["--output-visibility", "hashed", "--set", "hiding=none", "--set", "salt-file=b.salt"]
+    code, made = cli(*words, "-o", "b.pml", "--set", "output-file=b.npz", "--json")
+    assert code == 0, made
+    assert cli(*shlex.split(made["verify"])[1:])[0] == 0
+    # Where nobody kept the output, the input cannot be compared: the command does not try.
+    code, made = cli(*words, "-o", "c.pml", "--json")
+    assert code == 0, made
+    assert "--input" not in made["verify"]
+    assert cli(*shlex.split(made["verify"])[1:])[0] == 0
 
 
 def test_inspect(cli: Cli) -> None:

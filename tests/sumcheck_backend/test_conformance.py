@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from proofml.backend import Request
 from proofml.guarantee import Integrity
 from proofml.policy import Policy
+from proofml.salts import read_salt
+from proofml.statement import Visibility
 from proofml.testing import Case, ConformanceSuite, gemm
 
 from .models import BATCH, OTHER_BATCH, OTHER_X, X, qdq_gemm
@@ -40,6 +43,7 @@ BOUND_BY: Mapping[str, str | tuple[str, ...] | None] = {
     "evidence.extra": "sumcheck.2",
     "evidence:proof": tuple(f"sumcheck.{n}" for n in (2, *range(8, 24))),
 }
+FIXED_SALT = Path(__file__).with_name("fixed.salt")
 CRYPTOGRAPHIC = frozenset({Integrity.CRYPTOGRAPHIC})
 
 
@@ -56,6 +60,30 @@ class TestQuantised(ConformanceSuite):
         bits=100,
         bound_by=BOUND_BY,
         verify_needs_model=True,
+    )
+
+
+class TestCommittedInput(ConformanceSuite):
+    """The input under a salted root: bound, and said not to be hidden."""
+
+    case: ClassVar[Case] = Case(
+        backend="sumcheck",
+        model=qdq_gemm(0),
+        other_model=qdq_gemm(1),
+        inputs=X,
+        other_inputs=OTHER_X,
+        integrity=CRYPTOGRAPHIC,
+        bits=100,
+        assumptions=frozenset({"hiding:none"}),
+        request=Request(
+            input_visibility=Visibility.HASHED,
+            options={"hiding": "none", "salt-file": str(FIXED_SALT)},
+        ),
+        policy=Policy().allow(["hiding:none"]),
+        salt=read_salt(FIXED_SALT),
+        bound_by={**BOUND_BY, "input.value": ("sumcheck.7", "sumcheck.10")},
+        verify_needs_model=True,
+        examples=20,
     )
 
 

@@ -77,10 +77,12 @@ def test_bits(workshop: Workshop, model: Model, bits: str) -> None:
 
 
 def test_nothing_is_hidden(workshop: Workshop, model: Model) -> None:
+    consent = {"hiding": "none", "salt-file": "never written"}
     for asked in (
         Request(input_visibility=Visibility.PRIVATE),
-        Request(output_visibility=Visibility.HASHED),
+        Request(output_visibility=Visibility.PRIVATE, options=consent),
         Request(parameters="private"),
+        Request(parameters="hashed"),
     ):
         with pytest.raises(UnsupportedModel, match="cannot hide"):
             prove(model, X, backend="sumcheck", request=asked, context=workshop.prover)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from proofml.api import prove, verify
 from proofml.backend import Context, Request
 from proofml.circuits.codec import decode_output, encode_input
@@ -20,13 +22,15 @@ from proofml.tensors import Array
 from proofml.testing import Attacker
 from proofml.verdict import Status, Verdict
 from proofml.zkml.sumcheck.compile import Source
-from proofml.zkml.sumcheck.interface import PROOF, QUANTISATION, public_claims
-from proofml.zkml.sumcheck.keys import ProvingKey, commit_model
+from proofml.zkml.sumcheck.interface import PROOF, QUANTISATION, claims_of
+from proofml.zkml.sumcheck.keys import ProvingKey, commit_model, commit_ports
+from proofml.zkml.sumcheck.layout import PORTS
 from proofml.zkml.sumcheck.params import Params
 from proofml.zkml.sumcheck.prover import prove_circuit
 from proofml.zkml.sumcheck.record import computation
 
 NONCE = bytes(range(8))
+SALT = np.arange(8, dtype=np.int64) + 7
 
 
 @dataclass
@@ -66,6 +70,8 @@ class Forger:
         model: what the Statement names.
         key: of the circuit that is really proven.
         record: what he sends as the quantisation record, with its digest in the Statement.
+        committed: name -> what lies in the tree of committed tensors, instead of the input.
+        root: what he states as that tree's root.
     """
 
     model: Model
@@ -74,11 +80,15 @@ class Forger:
     change: Callable[[Statement], Statement] = lambda statement: statement
     detail: Mapping[str, Any] | None = None
     tensors: Mapping[str, Array] | None = None
+    committed: Mapping[str, Array] | None = None
+    root: bytes | None = None
 
     @classmethod
     def of(cls, source: Source, params: Params | None = None) -> Forger:
         compiled = source.compile()
-        key = commit_model(compiled.graph, compiled.weights, params=params)
+        key = commit_model(
+            compiled.graph, compiled.weights, visibility=source.visibility, params=params
+        )
         record = source.quantisation
         sent = None if record is None else (record.to_bytes(), record.digest)
         return cls(source.model, key, sent)
@@ -94,12 +104,25 @@ class Forger:
         stated = computation(circuit, None if self.record is None else self.record[1])
         if self.detail is not None:
             stated = Computation(stated.kind, {**stated.detail, **self.detail})
+        ports, root, shown = None, None, circuit.visibility
+        if PORTS in circuit.layout.trees:
+            other = {
+                port.value: encode_input(port, self.committed[port.name])
+                for port in (graph.inputs if self.committed else ())
+            }
+            ports = commit_ports(circuit, {**dict(enumerate(values)), **other}, salt=SALT)
+            root = self.root or ports.nodes[1].tobytes()
         statement = self.change(
             Statement(
-                self.model.claim, public_claims(inputs), public_claims(outputs), stated, NONCE
+                self.model.claim,
+                claims_of(inputs, None if shown.inputs else root),
+                claims_of(outputs, None if shown.outputs else root),
+                stated,
+                NONCE,
             )
         )
-        blobs = {PROOF: Blob(prove_circuit(self.key, values, bytes.fromhex(statement.digest)))}
+        body = prove_circuit(self.key, values, bytes.fromhex(statement.digest), ports=ports)
+        blobs = {PROOF: Blob(body)}
         if self.record is not None:
             blobs[QUANTISATION] = Blob(self.record[0], "application/json")
         tensors = {f"input.{i}": array for i, array in enumerate(inputs.values())}

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from proofml.backend import Context, Evidence, Probe, Request, Support, Trial
 from proofml.errors import BackendFailed
-from proofml.guarantee import Guarantee, Integrity
+from proofml.guarantee import Guarantee
 from proofml.tensors import Array
+from proofml.zkml.sumcheck.about import ASSUMPTIONS, INTEGRITY, NAME, VERSION
 from proofml.zkml.sumcheck.checks import CHECKS
 
 if TYPE_CHECKING:
@@ -19,17 +20,15 @@ if TYPE_CHECKING:
 class SumcheckBackend:
     """Sumchecks and hashes over the model's integers: transparent, nothing to set up in secret."""
 
-    name = "sumcheck"
-    version = 1
+    name = NAME
+    version = VERSION
     summary = "proof of the 8-bit integer model by sumchecks and SHA-256 (native, no setup)"
-    integrity = frozenset({Integrity.CRYPTOGRAPHIC})
+    integrity = INTEGRITY
     checks: Mapping[str, str] = CHECKS
-    assumptions: Mapping[str, str] = {
-        "quantisation:prover-chosen": "the prover chose the integer version of the float model",
-        "semantics:defined-here": "nodes of class D compute a function that proofml defines: near "
-        "onnxruntime's, not equal to it",
-    }
+    assumptions: Mapping[str, str] = ASSUMPTIONS
     hides: frozenset[str] = frozenset()
+    #: What `supports` asks `--set hiding=none` for.
+    commits: frozenset[str] = frozenset({"input", "output"})
     #: Before re-execution (5): where it takes the model, a proof in milliseconds shows more.
     cost = 0
 

@@ -5,6 +5,8 @@ Everything runs in this process: it is Python, NumPy and this package's own C ke
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,15 +30,16 @@ from proofml.errors import (
 from proofml.fields import FieldError
 from proofml.model import Model
 from proofml.proof import Blob
-from proofml.router import needs_hidden
 from proofml.runtime import RUN_LIMITS, run_model
+from proofml.salts import read_salt, write_private, write_salt
 from proofml.statement import Statement
-from proofml.tensors import Array, tensor_digest
+from proofml.tensors import Array, tensor_digest, to_npy
 from proofml.zkml.sumcheck.compile import CannotCompile, Source, is_quantised
-from proofml.zkml.sumcheck.interface import PROOF, QUANTISATION, public_claims
+from proofml.zkml.sumcheck.interface import PROOF, QUANTISATION, claims_of
 from proofml.zkml.sumcheck.keyfiles import read_key, write_key
-from proofml.zkml.sumcheck.keys import ProvingKey, commit_model
+from proofml.zkml.sumcheck.keys import ProvingKey, commit_model, commit_ports, new_salt
 from proofml.zkml.sumcheck.options import Options
+from proofml.zkml.sumcheck.ports import NOT_HIDDEN, committed, salt_bytes, salt_numbers
 from proofml.zkml.sumcheck.prover import prove_circuit
 from proofml.zkml.sumcheck.recent import Recent
 from proofml.zkml.sumcheck.record import classes_of, computation
@@ -82,7 +85,7 @@ def setup(model: Model, request: Request, context: Context) -> dict[str, Path]:
                 "an input of the shape to prove (--calibration FILE)"
             )
         fixed[name] = known
-    source = Source(model, fixed, record)
+    source = Source(model, fixed, record, options.visibility)
     key = _key(source, options, context)
     return _published(source, key, context)
 
@@ -121,35 +124,49 @@ def prove(
         inputs: checked against the model.
 
     Raises:
-        UsageError: an input without codes (NaN), or an option.
+        UsageError: an input without codes (NaN), an option, a salt that cannot be kept.
         UnsupportedModel, BackendUnavailable;
         BackendFailed: the outputs are further from onnxruntime's than `request.max_error`.
     """
     options = _options(model, request)
+    roles = committed(options.visibility)
+    if roles and options.salt_file is None:
+        raise UsageError(
+            f"committing to the {roles} takes --set salt-file=PATH: a salt is written there (or "
+            "read, where the file exists), and without it nobody can show what was committed"
+        )
     record = None
     if options.quantisation is not None:
         samples: list[Mapping[str, Array]] = [*map(model.check_inputs, request.calibration)]
         record = _calibrated(model, samples or [inputs], options.quantisation, context)
-    source = Source(model, {name: array.shape for name, array in inputs.items()}, record)
+    shapes = {name: array.shape for name, array in inputs.items()}
+    source = Source(model, shapes, record, options.visibility)
     key = _key(source, options, context)
     context.progress("run", None, None)
     values, outputs = _run(key, inputs)
     if request.max_error is not None:
         _check_error(model, inputs, outputs, request.max_error, context)
-    circuit = key.circuit
+    circuit, shown = key.circuit, options.visibility
+    ports = root = None
+    if options.salt_file is not None:
+        salt = _salt(options.salt_file, context)
+        ports = commit_ports(circuit, dict(enumerate(values)), salt=salt_numbers(salt))
+        root = ports.nodes[1].tobytes()
+    if options.output_file is not None:
+        _write_outputs(options.output_file, outputs)
     statement = Statement(
         model=model.claim,
-        inputs=public_claims(inputs),
-        outputs=public_claims(outputs),
+        inputs=claims_of(inputs, None if shown.inputs else root),
+        outputs=claims_of(outputs, None if shown.outputs else root),
         computation=computation(circuit, None if record is None else record.digest),
         nonce=request.nonce,
     )
     digest = bytes.fromhex(statement.digest)
     proof = prove_circuit(
-        key, values, digest, stage=lambda name: context.progress(name, None, None)
+        key, values, digest, ports=ports, stage=lambda name: context.progress(name, None, None)
     )
     if options.self_check:
-        _check_own(key, digest, values, proof, context)
+        _check_own(key, digest, values, proof, root, context)
     blobs = {PROOF: Blob(proof)}
     hints = set()
     if record is not None:
@@ -167,14 +184,34 @@ def prove(
     }
     if record is not None:
         notes["quantisation"] = record.digest
+    if roles:
+        notes["committed"] = f"{roles}; the proof does not hide them"
+        hints.add(NOT_HIDDEN)
     return Evidence(statement, blobs, tensors, notes, frozenset(hints))
 
 
 def _options(model: Model, request: Request) -> Options:
-    hidden = needs_hidden(request)
-    if hidden:
-        raise UsageError(f"sumcheck hides nothing yet; asked to hide {', '.join(sorted(hidden))}")
-    return Options.read(request.options, quantised=is_quantised(model))
+    return Options.read(request, quantised=is_quantised(model))
+
+
+def _salt(path: Path, context: Context) -> bytes:
+    """The salt in a file; a new one, where there is no file."""
+    if path.exists():
+        context.progress(f"read the salt from {path}", None, None)
+        return read_salt(path)
+    context.progress(f"write the salt to {path}: keep it", None, None)
+    salt = salt_bytes(new_salt())
+    write_salt(path, salt)
+    return salt
+
+
+def _write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
+    """What the proof does not show: as secret as the salt."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:  # `np.savez` has names of its own
+        for name, array in outputs.items():
+            archive.writestr(f"{name}.npy", to_npy(array))
+    write_private(path, out.getvalue())
 
 
 def _calibrated(
@@ -184,7 +221,7 @@ def _calibrated(
     context: Context,
 ) -> QuantisationRecord:
     """The record of these samples; onnxruntime runs only where the cache has none."""
-    from proofml.circuits.quantise import QuantisationRecord, calibrate
+    from proofml.circuits.quantise import QuantisationRecord
 
     recipe: dict[str, JSON] = {
         "kind": "quantisation record",
@@ -195,12 +232,14 @@ def _calibrated(
     }
 
     def make() -> QuantisationRecord:
-        found = context.store.find(recipe)
+        found = context.store.read(recipe)
         if found is not None:
             try:
-                return QuantisationRecord.from_bytes(found["record"].read_bytes())
-            except FieldError:
+                return QuantisationRecord.from_bytes(found["record"])
+            except (FieldError, KeyError):
                 pass  # written by another version of this code under the same number
+        from proofml.circuits.quantise import calibrate
+
         limits = context.limits.or_else(RUN_LIMITS)
         record = calibrate(
             model, samples, config, context.store, limits=limits, progress=context.progress
@@ -249,7 +288,9 @@ def _make_key(source: Source, bits: int, context: Context) -> ProvingKey:
     try:
         compiled = source.compile()
         context.progress("commit to the weights", None, None)
-        key = commit_model(compiled.graph, compiled.weights, bits=bits)
+        key = commit_model(
+            compiled.graph, compiled.weights, visibility=source.visibility, bits=bits
+        )
         reached = key.circuit.report.bits
     except (ProofmlError, MemoryError):
         raise
@@ -311,13 +352,19 @@ def _check_error(
 
 
 def _check_own(
-    key: ProvingKey, statement: bytes, values: list[Ints], proof: bytes, context: Context
+    key: ProvingKey,
+    statement: bytes,
+    values: list[Ints],
+    proof: bytes,
+    root: bytes | None,
+    context: Context,
 ) -> None:
     context.progress("self-check", None, None)
-    graph = key.circuit.graph
-    public = {port.value: values[port.value] for port in (*graph.inputs, *graph.outputs)}
+    graph, shown = key.circuit.graph, key.circuit.visibility
+    ports = [*(graph.inputs if shown.inputs else ()), *(graph.outputs if shown.outputs else ())]
+    public = {port.value: values[port.value] for port in ports}
     try:
-        verify_proof(key.circuit, statement, public, proof)
+        verify_proof(key.circuit, statement, public, proof, ports_root=root)
     except VerificationError as error:
         raise BackendFailed(
             f"made a proof that does not verify: {error}; please report it", stage="self-check"

@@ -11,47 +11,41 @@ The bits of (3) depend on the circuit's size, so that check ends once the circui
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from proofml.backend import Trial
 from proofml.circuits import ranges
 from proofml.circuits.graph import Graph
+from proofml.circuits.quantise.record import MAX_RECORD_BYTES, QuantisationRecord
 from proofml.circuits.ranges import RangeError
 from proofml.errors import UnsupportedModel, UsageError, VerificationError, printable
 from proofml.fields import FieldError
 from proofml.guarantee import Guarantee, Integrity
 from proofml.zkml.sumcheck import checks as numbers
 from proofml.zkml.sumcheck.bounds import check_bits, check_parameters, most_bytes
-from proofml.zkml.sumcheck.circuit import PUBLIC, Circuit
-from proofml.zkml.sumcheck.compile import (
-    CannotCompile,
-    Source,
-    derive,
-    is_quantised,
-    read_circuit,
-)
+from proofml.zkml.sumcheck.circuit import Circuit, read_circuit
 from proofml.zkml.sumcheck.interface import (
     PROOF,
     QUANTISATION,
     check_interface,
+    check_root,
     public_values,
 )
-from proofml.zkml.sumcheck.layout import MODEL, PORTS
+from proofml.zkml.sumcheck.layout import MODEL, PORTS, Visibility
 from proofml.zkml.sumcheck.params import Params
 from proofml.zkml.sumcheck.policy import Pin, SumcheckPolicy
+from proofml.zkml.sumcheck.ports import NOT_HIDDEN, committed
 from proofml.zkml.sumcheck.record import SEMANTICS, Record, classes_of
 from proofml.zkml.sumcheck.verifier import verify_proof
-
-if TYPE_CHECKING:
-    from proofml.circuits.quantise.record import QuantisationRecord
 
 _PROTOCOL = tuple(numbers.CHECKS)[list(numbers.CHECKS).index(numbers.ENCODING) :]
 #: Names of nodes that a note lists.
 _LISTED = 12
 
 
-def verify(trial: Trial) -> Guarantee:
+def verify(trial: Trial, own: Circuit | None = None) -> Guarantee:
     """All checks.
+
+    Args:
+        own: the circuit that the caller holds a proof to, instead of a model or the policy's pin.
 
     Raises:
         VerificationError: with the number of the check that refuses.
@@ -60,29 +54,38 @@ def verify(trial: Trial) -> Guarantee:
     policy = SumcheckPolicy.read(trial.policy)
     checks, proof, statement = trial.checks, trial.proof, trial.proof.statement
     record = _check_record(trial)
-    check_interface(proof, checks, quantised_here=record.quantisation is not None)
+    ports = check_interface(proof, checks, quantised_here=record.quantisation is not None)
     params = _read_parameters(record)
-    pin = policy.pin(statement.model.canonical_sha256, record.circuit)
-    if pin is None and trial.expect.model is None:
+    pin = None if own else policy.pin(statement.model.canonical_sha256, record.circuit)
+    if own is None and pin is None and trial.expect.model is None:
         raise UsageError(
             "verifying a sumcheck proof compiles its circuit from the model; give it (--model "
             "FILE), or pin the circuit in the policy (backends.sumcheck.pinned)"
         )
     quantisation = _check_quantisation(trial, record)
-    if pin is None:
-        circuit = _derive(trial, record, params, quantisation)
+    if own is not None:
+        circuit, how = own, "the verifier's own"
+    elif pin is not None:
+        circuit, how = _read_pin(trial, pin), "pinned by the policy"
     else:
-        circuit = _pinned(trial, record, params, pin)
+        circuit = _derive(trial, params, quantisation, ports.visibility)
+        how = "compiled from the model"
+    _check_circuit(trial, record, params, circuit, ports.visibility, how)
     _check_ranges(trial, circuit)
     public = public_values(circuit.graph, proof, checks)
+    compared = check_root(trial, circuit, ports.root)
+    count = sum(codes.size for codes in public.values())
+    checks.passed(numbers.PUBLIC, f"{count} codes; {compared}")
     trial.context.progress("verify", None, None)
     data = proof.evidence(PROOF, check=numbers.ENCODING, most=most_bytes(circuit))
-    verify_proof(circuit, bytes.fromhex(statement.digest), public, data)
+    digest = bytes.fromhex(statement.digest)
+    verify_proof(circuit, digest, public, data, ports_root=ports.root)
     _record_protocol(trial, circuit, len(data))
     return _conclude(
         circuit,
         record,
-        chosen=pin is None
+        chosen=own is None
+        and pin is None
         and record.quantisation is not None
         and record.quantisation not in policy.quantisation,
     )
@@ -125,8 +128,6 @@ def _check_quantisation(trial: Trial, record: Record) -> QuantisationRecord | No
     if record.quantisation is None:
         checks.skipped(numbers.QUANTISATION, "the model is quantised itself")
         return None
-    from proofml.circuits.quantise.record import MAX_RECORD_BYTES, QuantisationRecord
-
     data = trial.proof.evidence(QUANTISATION, check=numbers.QUANTISATION, most=MAX_RECORD_BYTES)
     try:
         found = QuantisationRecord.from_bytes(data)
@@ -149,9 +150,15 @@ def _check_quantisation(trial: Trial, record: Record) -> QuantisationRecord | No
 
 
 def _derive(
-    trial: Trial, record: Record, params: Params, quantisation: QuantisationRecord | None
+    trial: Trial,
+    params: Params,
+    quantisation: QuantisationRecord | None,
+    visibility: Visibility,
 ) -> Circuit:
     """(5) The circuit, compiled from the verifier's own model."""
+    # Here, since only this needs ONNX.
+    from proofml.zkml.sumcheck.compile import CannotCompile, Source, derive, is_quantised
+
     checks, model, statement = trial.checks, trial.expect.model, trial.proof.statement
     assert model is not None  # the caller saw to it
     if quantisation is not None and is_quantised(model):
@@ -161,9 +168,9 @@ def _derive(
             expected="none: the model has codes",
             got="one",
         )
-    source = Source(model, {claim.name: claim.shape for claim in statement.inputs}, quantisation)
+    shapes = {claim.name: claim.shape for claim in statement.inputs}
     try:
-        circuit = derive(source, params, trial.context)
+        return derive(Source(model, shapes, quantisation, visibility), params, trial.context)
     except RangeError as error:
         raise VerificationError(numbers.RANGES, str(error)) from error
     except (UnsupportedModel, UsageError, CannotCompile) as error:
@@ -173,13 +180,10 @@ def _derive(
             expected="a circuit",
             got=str(error),
         )
-    _check_bits(trial, circuit)
-    _check_circuit(trial, record, circuit, "compiled from the model")
-    return circuit
 
 
-def _pinned(trial: Trial, record: Record, params: Params, pin: Pin) -> Circuit:
-    """(5) The circuit of the verifying key that the policy names; its digest makes it the one."""
+def _read_pin(trial: Trial, pin: Pin) -> Circuit:
+    """The circuit of the verifying key that the policy names; its digest makes it the one."""
     try:
         circuit = read_circuit(pin.read(trial.policy.source))
     except FieldError as error:
@@ -188,21 +192,25 @@ def _pinned(trial: Trial, record: Record, params: Params, pin: Pin) -> Circuit:
         trial.checks.failed(
             numbers.CIRCUIT, f"verifying key {pin.key}", expected=pin.circuit, got=circuit.digest
         )
-    if circuit.visibility != PUBLIC:
-        trial.checks.failed(
-            numbers.CIRCUIT, "visibility of the pinned circuit", expected="public", got="hidden"
-        )
-    if circuit.params != params:
-        trial.checks.failed(
-            numbers.CIRCUIT, "parameters of the pinned circuit", expected=circuit.params, got=params
-        )
-    _check_bits(trial, circuit)
-    _check_circuit(trial, record, circuit, "pinned by the policy")
     return circuit
 
 
-def _check_circuit(trial: Trial, record: Record, circuit: Circuit, how: str) -> None:
-    checks = trial.checks
+def _check_circuit(
+    trial: Trial,
+    record: Record,
+    params: Params,
+    circuit: Circuit,
+    visibility: Visibility,
+    how: str,
+) -> None:
+    """(5) The circuit, compiled here or known beforehand, is the one that the Statement names."""
+    checks, own = trial.checks, circuit.visibility
+    for what, expected, got in (
+        ("what is committed", *(committed(one) or "nothing" for one in (own, visibility))),
+        ("parameters of the circuit", circuit.params, params),
+    ):
+        checks.equal(numbers.CIRCUIT, what, expected=expected, got=got)
+    _check_bits(trial, circuit)
     checks.equal(numbers.CIRCUIT, "circuit", expected=circuit.digest, got=record.circuit)
     checks.equal(
         numbers.CIRCUIT,
@@ -252,6 +260,10 @@ def _conclude(circuit: Circuit, record: Record, *, chosen: bool) -> Guarantee:
         "hides": "nothing: who sees the proof may learn of inputs, outputs and weights",
     }
     assumptions = set()
+    roles = committed(circuit.visibility)
+    if roles:
+        notes["committed"] = f"{roles}, under one salted root; the codes, not the floats"
+        assumptions.add(NOT_HIDDEN)
     if graph.classes.get("D"):
         notes["defined here"] = _named(graph)
         assumptions.add("semantics:defined-here")

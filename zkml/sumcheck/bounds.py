@@ -53,22 +53,25 @@ def check_parameters(params: Params, layout: Layout) -> None:
             refuse(checks.PARAMETERS, name, expected=f"{low} to {high}", got=value)
 
 
-def check_memory(params: Params, layout: Layout, limits: Limits) -> None:
-    """Whether this machine may commit to the weights under these parameters.
+def check_memory(params: Params, layout: Layout, limits: Limits, tree: str = MODEL) -> None:
+    """Whether this machine may commit to a tree, that of the weights, under these parameters.
 
     Raises:
         BackendFailed: that it may not says nothing of the proof.
     """
-    if MODEL not in layout.trees:
+    if tree not in layout.trees:
         return
-    stack, most = layout.trees[MODEL], limits.memory or MEMORY
-    columns = columns_logs({MODEL: stack.log}, params.mu)[MODEL]
+    stack, most = layout.trees[tree], limits.memory or MEMORY
+    columns = columns_logs({tree: stack.log}, params.mu)[tree]
     needed = (1 << params.log_domain) * ((4 << columns) + 2 * DIGEST_BYTES)
+    what, without = ("weights", "a pinned circuit")
+    if tree != MODEL:
+        what, without = ("committed tensors", "a verifier who does not compare them")
     if needed > most:
         raise BackendFailed(
-            f"computing the root of the weights takes about {needed >> 20} MiB, at most "
-            f"{most >> 20} are allowed; --memory-limit allows more, a pinned circuit needs none",
-            stage="commit to the weights",
+            f"computing the root of the {what} takes about {needed >> 20} MiB, at most "
+            f"{most >> 20} are allowed; --memory-limit allows more, {without} needs none",
+            stage=f"commit to the {what}",
         )
 
 

@@ -38,7 +38,7 @@ CHECKS: Final[Mapping[str, str]] = {
     QUANTISATION: "quantisation record: strict schema, the digest that the Statement names",
     CIRCUIT: "circuit: compiled again from the model, or pinned; the digest in the Statement",
     RANGES: "circuit: no value can leave the range in which field and integers agree",
-    PUBLIC: "public tensors: codes of the circuit's inputs and outputs",
+    PUBLIC: "tensors: codes of the circuit's inputs and outputs, or the root of those expected",
     ENCODING: "proof: every element canonical, every message complete",
     LOOKUP_ROOT: "lookups: the sum of fractions is zero, with no pole",
     LOOKUP_LAYER: "lookups: each layer's sumcheck ends at the values of the next",

@@ -15,9 +15,10 @@ import builtins
 from dataclasses import dataclass
 from functools import cached_property
 
-from proofml.canonical import JSON, dumps, loads, tagged_sha256
+from proofml.canonical import JSON, CanonicalError, dumps, loads, tagged_sha256
 from proofml.circuits.encoding import graph_to_json, read_graph
 from proofml.circuits.graph import Graph
+from proofml.errors import printable
 from proofml.fields import FieldError, Fields
 from proofml.zkml.sumcheck.count import count
 from proofml.zkml.sumcheck.layout import MODEL, Layout, Visibility, arrange
@@ -98,3 +99,13 @@ class Circuit:
     def shape(self) -> Shape:
         """The sizes that enter soundness."""
         return count(self.layout)
+
+
+def read_circuit(data: bytes) -> Circuit:
+    """A verifying key; every way in which it can be wrong is a `FieldError`."""
+    try:
+        return Circuit.read(data)
+    except FieldError:
+        raise
+    except (CanonicalError, ValueError) as error:
+        raise FieldError("circuit", "a verifying key", printable(error)) from error

@@ -11,7 +11,7 @@ and the importer is Python over it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,19 +19,21 @@ from typing import TYPE_CHECKING
 
 from proofml import __version__
 from proofml.backend import Context, Request
-from proofml.canonical import JSON, CanonicalError, sha256
+from proofml.canonical import JSON, sha256
 from proofml.circuits import ranges
 from proofml.circuits.compiled import Compiled
 from proofml.circuits.ranges import RangeError
-from proofml.errors import ProofmlError, UnsupportedModel, UsageError, printable
+from proofml.errors import BackendFailed, ProofmlError, UnsupportedModel, UsageError, printable
 from proofml.fields import FieldError
 from proofml.model import Model
 from proofml.runtime import runtime_version
 from proofml.zkml.sumcheck.bounds import check_memory, check_parameters
-from proofml.zkml.sumcheck.circuit import VERSION, Circuit
+from proofml.zkml.sumcheck.circuit import PUBLIC, VERSION, Circuit, read_circuit
 from proofml.zkml.sumcheck.keys import commit_model
+from proofml.zkml.sumcheck.layout import Visibility
 from proofml.zkml.sumcheck.options import Options
 from proofml.zkml.sumcheck.params import Params
+from proofml.zkml.sumcheck.ports import committed
 from proofml.zkml.sumcheck.recent import Recent
 
 if TYPE_CHECKING:
@@ -56,11 +58,13 @@ class Source:
         model: what the Statement names.
         shapes: of its inputs.
         quantisation: of a float model: how it becomes integers.
+        visibility: which ports are public; the others are committed.
     """
 
     model: Model
     shapes: Mapping[str, tuple[int, ...]]
     quantisation: QuantisationRecord | None = field(default=None, repr=False)
+    visibility: Visibility = PUBLIC
 
     def recipe(self, kind: str, **more: JSON) -> dict[str, JSON]:
         """Everything on which an artifact of this kind depends."""
@@ -72,6 +76,7 @@ class Source:
             "model": self.model.digest,
             "shapes": {name: list(shape) for name, shape in self.shapes.items()},
             "quantisation": None if self.quantisation is None else self.quantisation.digest,
+            "committed": committed(self.visibility),
             **more,
         }
 
@@ -119,17 +124,38 @@ def is_quantised(model: Model) -> bool:
 
 
 def obstacles(model: Model, request: Request) -> tuple[str, ...]:
-    """Why the model cannot be proven as requested; empty where nothing is known against it."""
+    """Why the model cannot be proven as requested; empty where nothing is known against it.
+
+    That nothing was found is kept in the model's cache, so that the importer need not be asked
+    again. Whatever is kept there, compiling refuses what it cannot take.
+    """
     quantised = is_quantised(model)
     try:
-        config = Options.read(request.options, quantised=quantised).quantisation
-        if config is not None:
-            return _quantising(model, config)
-        from proofml.circuits import onnx
-
-        return onnx.obstacles(model)
+        config = Options.read(request, quantised=quantised).quantisation
+        recipe: dict[str, JSON] = {
+            "kind": "sumcheck takes",
+            "proofml": __version__,
+            "compiler": COMPILER,
+            "model": model.digest,
+            "quantisation": None if config is None else config.to_json(),
+            "onnxruntime": None if config is None else runtime_version(),
+        }
+        if model.store is not None and model.store.find(recipe) is not None:
+            return ()
+        found = _reading(model) if config is None else _quantising(model, config)
     except (UsageError, UnsupportedModel) as error:
         return (str(error),)
+    if not found and model.store is not None:
+        with suppress(BackendFailed, UsageError):  # asking takes no room on the disk
+            model.store.put(recipe, {}, label=f"sumcheck takes {printable(model.name)}")
+    return found
+
+
+def _reading(model: Model) -> tuple[str, ...]:
+    """What the importer has no reading of."""
+    from proofml.circuits import onnx
+
+    return onnx.obstacles(model)
 
 
 def _quantising(model: Model, config: QuantisationConfig) -> tuple[str, ...]:
@@ -159,11 +185,11 @@ def derive(source: Source, params: Params, context: Context) -> Circuit:
     recipe = source.recipe("circuit", parameters=params.to_json())
 
     def make() -> Circuit:
-        found = context.store.find(recipe)
+        found = context.store.read(recipe)
         if found is not None:
             try:
-                return read_circuit(found["circuit"].read_bytes())
-            except FieldError:
+                return read_circuit(found["circuit"])
+            except (FieldError, KeyError):
                 pass  # written by another version of this code under the same number
         circuit = _make_circuit(source, params, context)
         with context.store.scratch() as folder:
@@ -180,11 +206,13 @@ def _make_circuit(source: Source, params: Params, context: Context) -> Circuit:
     compiled = source.compile()
     with _compiling(source.model):
         # Before the weights' code word, whose size the parameters decide.
-        layout = Circuit(compiled.graph, params, None).layout
+        layout = Circuit(compiled.graph, params, None, source.visibility).layout
         check_parameters(params, layout)
         check_memory(params, layout, context.limits)
         context.progress("commit to the weights", None, None)
-        circuit = commit_model(compiled.graph, compiled.weights, params=params).circuit
+        circuit = commit_model(
+            compiled.graph, compiled.weights, visibility=source.visibility, params=params
+        ).circuit
         assert circuit.shape.claims  # counted, so that too many of them are found here
     return circuit
 
@@ -193,13 +221,3 @@ def write_circuit(circuit: Circuit, folder: Path) -> Path:
     path = folder / "circuit"
     path.write_bytes(circuit.bytes)
     return path
-
-
-def read_circuit(data: bytes) -> Circuit:
-    """A verifying key; every way in which it can be wrong is a `FieldError`."""
-    try:
-        return Circuit.read(data)
-    except FieldError:
-        raise
-    except (CanonicalError, ValueError) as error:
-        raise FieldError("circuit", "a verifying key", printable(error)) from error

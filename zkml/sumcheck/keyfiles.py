@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from proofml.circuits.graph import Ints, Weight, cells
 from proofml.circuits.kernels.claims import Tree
-from proofml.zkml.sumcheck.circuit import Circuit
-from proofml.zkml.sumcheck.compile import read_circuit, write_circuit
+from proofml.zkml.sumcheck.circuit import Circuit, read_circuit
+from proofml.zkml.sumcheck.compile import write_circuit
 from proofml.zkml.sumcheck.keys import ProvingKey, narrow
 from proofml.zkml.sumcheck.layout import MODEL
 

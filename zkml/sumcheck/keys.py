@@ -18,6 +18,7 @@ from proofml.zkml.sumcheck.columns import fill
 from proofml.zkml.sumcheck.commit import commit
 from proofml.zkml.sumcheck.layout import MODEL, PORTS, SALT_CELLS, Visibility, arrange
 from proofml.zkml.sumcheck.params import Params, choose
+from proofml.zkml.sumcheck.ports import ports_tree
 
 
 @dataclass(frozen=True)
@@ -102,16 +103,13 @@ def commit_ports(circuit: Circuit, values: Mapping[int, Ints], *, salt: Ints | N
     Raises:
         ValueError: the circuit commits to no input or output.
     """
-    stack = circuit.layout.trees.get(PORTS)
-    if stack is None:
+    if PORTS not in circuit.layout.trees:
         raise ValueError("expected a circuit with committed inputs or outputs, got a public one")
     if salt is None:
-        salt = np.array([secrets.randbelow(P) for _ in range(SALT_CELLS)], np.int64)
-    blocks = {
-        name: values[number]
-        for number, (tree, name) in circuit.layout.column.items()
-        if tree == PORTS
-    }
-    params = circuit.params
-    cells = fill(stack, {**blocks, "salt": salt}, params.mu)
-    return commit(PORTS, cells, params.mu, params.rate)
+        salt = new_salt()
+    return ports_tree(circuit, values, salt)
+
+
+def new_salt() -> Ints:
+    """`SALT_CELLS` random numbers: 247 bits from the system's generator."""
+    return np.array([secrets.randbelow(P) for _ in range(SALT_CELLS)], np.int64)

@@ -164,7 +164,11 @@ def arrange(graph: Graph, visibility: Visibility | None = None) -> Layout:
             witness.append(block)
     for port in graph.outputs if not visibility.outputs else ():
         if column.get(port.value, ("", ""))[0] != PORTS:
-            raise NotProvable(f"output {port.name!r}: no column of its own that could be committed")
+            raise NotProvable(
+                f"output {port.name!r} cannot be committed: only the result of a lookup has "
+                "a column of its own, and this is a sum, a maximum, an index or a public input; "
+                "leave the outputs public"
+            )
     shapes = [lookup_shape(graph, lookup) for lookup in tables.lookups]
     for lookup, shape in zip(tables.lookups, shapes, strict=True):
         if lookup.windows >= 0:

@@ -88,7 +88,7 @@ def queries_for(bits: int, rate: int, grind: int) -> int:
 def choose(logs: Mapping[str, int], *, bits: int = 100) -> Params:
     """Parameters for trees of 2^logs cells whose query term has at least `bits` bits.
 
-    Of the message lengths whose proofs are within 3% of the shortest, the smallest: it is the
+    Of the message lengths whose proofs are within 5% of the shortest, the smallest: it is the
     quickest to prove. A matter of cost only; a verifier takes what the Statement says.
     """
     queries = queries_for(bits, RATE, GRIND)
@@ -99,7 +99,7 @@ def choose(logs: Mapping[str, int], *, bits: int = 100) -> Params:
             folds = _folds(mu - final)
             options.append((_bytes(logs, mu, folds, queries), mu, folds))
     shortest = min(options)[0]
-    mu = min(option[1] for option in options if option[0] <= 1.03 * shortest)
+    mu = min(option[1] for option in options if option[0] <= 1.05 * shortest)
     folds = min(option for option in options if option[1] == mu)[2]
     return Params(mu, folds, RATE, queries, GRIND)
 

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import click
 
 from proofml.cli.common import json_option, parse_pairs, print_json, visibility_options
+from proofml.cli.page import bold, dim, line
 from proofml.errors import UsageError, printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from proofml.graph.cost import Tally
     from proofml.inspect import BackendReport, Inspection
 
@@ -47,7 +46,6 @@ def command(
     Nothing is run. The visibilities say what a proof shall hide: backends are asked for that.
     """
     from proofml.backend import Request
-    from proofml.cli.render import console
     from proofml.inspect import inspect
     from proofml.model import Model
     from proofml.statement import Visibility
@@ -62,7 +60,7 @@ def command(
     if as_json:
         print_json(found.to_json())
         return
-    _print(console(), found)
+    _print(found)
 
 
 def _dims(name: str, text: str) -> tuple[int, ...]:
@@ -74,13 +72,11 @@ def _dims(name: str, text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in words)
 
 
-def _print(out: Console, found: Inspection) -> None:
-    from rich.markup import escape
-
+def _print(found: Inspection) -> None:
     def row(key: str, value: object) -> None:
-        out.print(f"  {key:<{_INDENT - 2}}{escape(printable(value))}")
+        line(f"  {key:<{_INDENT - 2}}{printable(value)}")
 
-    out.print(f"[bold]{escape(printable(found.name))}[/]")
+    line(bold(printable(found.name)))
     for role, specs in (("input", found.inputs), ("output", found.outputs)):
         for spec in specs:
             row(role, f"{spec.name}  {spec}")
@@ -89,7 +85,7 @@ def _print(out: Console, found: Inspection) -> None:
     row("opset", _opsets(found.opsets))
     row("IR version", found.ir_version)
 
-    out.print("\n[bold]size[/]")
+    line("\n" + bold("size"))
     row("parameters", _number(found.parameters))
     row("file", f"{_bytes(found.size)} in canonical form")
     row("MACs", _tally(found.macs, _number, _kinds(found.macs.unknown)))
@@ -103,23 +99,23 @@ def _print(out: Console, found: Inspection) -> None:
 
     nodes = sum(found.operators.values())
     kinds = len(found.operators)
-    out.print(f"\n[bold]operators[/]    {_plural(nodes, 'node')} of {_plural(kinds, 'kind')}")
-    for line in _columns([f"{printable(name)} {count}" for name, count in found.operators.items()]):
-        out.print(f"  {escape(line)}")
+    line(f"\n{bold('operators')}    {_plural(nodes, 'node')} of {_plural(kinds, 'kind')}")
+    for words in _columns(
+        [f"{printable(name)} {count}" for name, count in found.operators.items()]
+    ):
+        line(f"  {words}")
 
-    out.print("\n[bold]digests[/]      SHA-256")
+    line(f"\n{bold('digests')}      SHA-256")
     row("canonical", found.digest)
     row("file", found.file_digest)
     row("architecture", found.architecture_digest)
 
-    out.print("\n[bold]backends[/]")
+    line("\n" + bold("backends"))
     for report in found.backends:
-        _print_backend(out, report)
+        _print_backend(report)
 
 
-def _print_backend(out: Console, report: BackendReport) -> None:
-    from rich.markup import escape
-
+def _print_backend(report: BackendReport) -> None:
     word, colour = {
         True: ("takes it", "green"),
         False: ("does not take it", "red"),
@@ -128,9 +124,9 @@ def _print_backend(out: Console, report: BackendReport) -> None:
     state = "ready" if report.available else "not installed"
     if not report.available and colour == "green":
         colour = "yellow"
-    out.print(f"  {escape(report.name):<{_INDENT - 2}}[{colour}]{word}[/], {state}")
+    line(f"  {report.name:<{_INDENT - 2}}{click.style(word, fg=colour)}, {state}")
     for reason in (*report.reasons, *(() if report.available else (report.detail,))):
-        out.print(f"  {'':<{_INDENT - 2}}[dim]{escape(printable(reason))}[/]")
+        line(f"  {'':<{_INDENT - 2}}{dim(printable(reason))}")
 
 
 def _open(shape: Sequence[int | None] | None) -> bool:

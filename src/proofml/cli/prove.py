@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,6 +23,9 @@ from proofml.cli.common import (
     time_option,
     visibility_options,
 )
+
+if TYPE_CHECKING:
+    from proofml.backend import Request
 
 
 @click.command("prove")
@@ -120,8 +124,7 @@ def command(
         )
     proof.write(target, force=force)
     words: list[str | Path] = ["proofml", "verify", target, "--model", model]
-    if input != "-" and input_visibility != "private":
-        words += ["--input", input]
+    words += _known(input, request)
     if nonce is not None:
         words += ["--nonce", nonce]
     for name in sorted(proof.hints - DEFAULT_ASSUMPTIONS):
@@ -143,3 +146,21 @@ def command(
     for key, value in proof.notes.items():
         click.echo(f"  {key}: {value}")
     click.echo(f"verify it with:\n  {next_command}")
+
+
+def _known(source: str, request: Request) -> list[str | Path]:
+    """What the prover's user can have compared: the input, and what else a commitment takes."""
+    from proofml.statement import Visibility
+
+    if source == "-" or request.input_visibility is Visibility.PRIVATE:
+        return []
+    words: list[str | Path] = ["--input", source]
+    salt, output = request.options.get("salt-file"), request.options.get("output-file")
+    if salt is None:
+        return words
+    if request.output_visibility is Visibility.PUBLIC:
+        return [*words, "--salt-file", salt]
+    if output is not None:
+        return [*words, "--output", output, "--salt-file", salt]
+    # One root for both, and the output is nowhere: a hashed input cannot be compared either.
+    return words if request.input_visibility is Visibility.PUBLIC else []

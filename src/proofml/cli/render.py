@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import click
 import numpy as np
-from rich.console import Console
-from rich.markup import escape
 
 from proofml.backend import get_backend
 from proofml.checks import Result
+from proofml.cli.page import bold, dim, line
 from proofml.errors import ProofmlError, printable
 from proofml.guarantee import CORE_ASSUMPTIONS
 from proofml.statement import Statement, TensorClaim
@@ -18,21 +18,17 @@ from proofml.tensors import Array
 from proofml.verdict import Status, Verdict
 
 _COLOURS = {
-    Status.ACCEPTED: "bold green",
-    Status.REFUSED: "bold yellow",
-    Status.PENDING: "bold yellow",
-    Status.INVALID: "bold red",
+    Status.ACCEPTED: "green",
+    Status.REFUSED: "yellow",
+    Status.PENDING: "yellow",
+    Status.INVALID: "red",
 }
 _MARKS = {
-    Result.PASSED: "[green]pass   [/]",
-    Result.FAILED: "[red]FAIL   [/]",
-    Result.ASSUMED: "[yellow]assumed[/]",
-    Result.SKIPPED: "[dim]n/a    [/]",
+    Result.PASSED: click.style("pass   ", fg="green"),
+    Result.FAILED: click.style("FAIL   ", fg="red"),
+    Result.ASSUMED: click.style("assumed", fg="yellow"),
+    Result.SKIPPED: dim("n/a    "),
 }
-
-
-def console() -> Console:
-    return Console(highlight=False, soft_wrap=True)
 
 
 def meaning_of(assumption: str, backend: str | None) -> str:
@@ -61,62 +57,59 @@ def preview(array: Array) -> str:
     )
 
 
-def print_statement(
-    out: Console, statement: Statement, values: Mapping[str, Array] | None = None
-) -> None:
+def print_statement(statement: Statement, values: Mapping[str, Array] | None = None) -> None:
     """What is claimed, line by line."""
     model = statement.model
     if model.weights_hidden:
-        out.print(f"  model        any weights of architecture {model.architecture_sha256}")
+        line(f"  model        any weights of architecture {model.architecture_sha256}")
     else:
-        out.print(f"  model        {model.canonical_sha256}")
-        out.print(f"  model file   {model.file_sha256}")
+        line(f"  model        {model.canonical_sha256}")
+        line(f"  model file   {model.file_sha256}")
     for role, claim in statement.tensors():
-        out.print(f"  {role.split('.')[0]:<12} {escape(describe_tensor(claim))}")
+        line(f"  {role.split('.')[0]:<12} {describe_tensor(claim)}")
         if values is not None and role in values:
-            out.print(f"  {'':<12} {escape(preview(values[role]))}")
+            line(f"  {'':<12} {preview(values[role])}")
     nonce = "none" if statement.nonce is None else statement.nonce.hex()
-    out.print(f"  nonce        {nonce}")
-    out.print(f"  computation  {escape(statement.computation.kind)}")
+    line(f"  nonce        {nonce}")
+    line(f"  computation  {statement.computation.kind}")
 
 
 def print_verdict(verdict: Verdict, proof: Path) -> None:
     """The verdict on standard output."""
-    out = console()
     colour = _COLOURS[verdict.status]
-    out.print(f"[{colour}]{verdict.status.value.upper()}[/]  {escape(str(proof))}")
+    line(f"{bold(verdict.status.value.upper(), colour)}  {proof}")
     for reason in verdict.reasons:
-        out.print(f"  [{colour}]because[/] {escape(reason)}")
+        line(f"  {bold('because', colour)} {reason}")
     if verdict.statement is not None:
-        out.print("\n[bold]claimed[/]")
-        print_statement(out, verdict.statement, verdict.tensors)
+        line("\n" + bold("claimed"))
+        print_statement(verdict.statement, verdict.tensors)
     if verdict.guarantee is not None:
-        _print_guarantee(out, verdict)
-    out.print("\n[bold]checked[/]")
+        _print_guarantee(verdict)
+    line("\n" + bold("checked"))
     width = max((len(check.number) for check in verdict.checks), default=0)
     for check in verdict.checks:
         title = check.title.split(":")[0]
-        out.print(
+        line(
             f"  {check.number:<{width}} {_MARKS[check.result]}  {title:<18} "
-            f"[dim]{escape(printable(check.detail))}[/]".rstrip()
+            f"{dim(printable(check.detail))}".rstrip()
         )
 
 
-def _print_guarantee(out: Console, verdict: Verdict) -> None:
+def _print_guarantee(verdict: Verdict) -> None:
     guarantee = verdict.guarantee
     assert guarantee is not None
-    out.print("\n[bold]shown[/]")
-    out.print(f"  backend      {verdict.backend}")
-    out.print(f"  integrity    {', '.join(sorted(guarantee.integrity))}")
+    line("\n" + bold("shown"))
+    line(f"  backend      {verdict.backend}")
+    line(f"  integrity    {', '.join(sorted(guarantee.integrity))}")
     if guarantee.bits is not None:
-        out.print(f"  soundness    about {guarantee.bits} bits")
+        line(f"  soundness    about {guarantee.bits} bits")
     for subject, whom in guarantee.hidden.items():
-        out.print(f"  hidden       {escape(subject)} from {escape(whom)}")
+        line(f"  hidden       {subject} from {whom}")
     for key, value in guarantee.notes.items():
-        out.print(f"  {escape(key):<12} {escape(value)}")
-    out.print(f"  finality     {guarantee.finality.value}")
-    out.print("\n[bold]still assumed[/]")
+        line(f"  {key:<12} {value}")
+    line(f"  finality     {guarantee.finality.value}")
+    line("\n" + bold("still assumed"))
     for name in sorted(guarantee.assumptions):
-        out.print(f"  {name:<28} [dim]{escape(meaning_of(name, verdict.backend))}[/]")
+        line(f"  {name:<28} {dim(meaning_of(name, verdict.backend))}")
     if not guarantee.assumptions:
-        out.print("  nothing more than the checks below rest on")
+        line("  nothing more than the checks below rest on")

@@ -28,7 +28,8 @@ def command(
 
     A file that is broken or contradicts itself ends with exit code 1.
     """
-    from proofml.cli.render import console, print_statement
+    from proofml.cli.page import bold, line
+    from proofml.cli.render import print_statement
 
     read = Proof.read(proof)
     if extract is not None:
@@ -48,22 +49,21 @@ def command(
             }
         )
         return
-    out = console()
-    out.print("[bold]claimed, not verified[/]")
+    line(bold("claimed, not verified"))
     shown = {
         role: read.tensor(role)
         for role, claim in read.statement.tensors()
         if claim.visibility is Visibility.PUBLIC
     }
-    print_statement(out, read.statement, shown if values else None)
-    out.print(f"  statement    {read.statement.digest}")
-    out.print(f"  backend      {read.backend} {read.backend_version}", markup=False)
-    out.print(f"  signed by    {', '.join(read.signers) or 'nobody'}")
+    print_statement(read.statement, shown if values else None)
+    line(f"  statement    {read.statement.digest}")
+    line(f"  backend      {read.backend} {read.backend_version}")
+    line(f"  signed by    {', '.join(read.signers) or 'nobody'}")
     for entry in read.entries:
         place = f" in {entry.beside_name} beside the proof" if entry.beside else ""
-        out.print(f"  evidence     {entry.name}  {entry.size} bytes{place}", markup=False)
+        line(f"  evidence     {entry.name}  {entry.size} bytes{place}")
     for key, value in read.notes.items():
-        out.print(f"  prover says  {key}: {value}", markup=False)
+        line(f"  prover says  {key}: {value}")
 
 
 def _extract(proof: Proof, name: str, target: Path, force: bool) -> None:

@@ -26,6 +26,11 @@ from proofml.cli.common import (
 @click.option("--input", "input_", help="The input you expect (.npz, .npy, .json or -).")
 @click.option("--output", help="The output you expect (.npz, .npy, .json or -).")
 @click.option("--nonce", help="The challenge you gave, hexadecimal.")
+@click.option(
+    "--salt-file",
+    type=click.Path(path_type=Path),
+    help="Salt of a commitment, to compare hashed tensors with those that you expect.",
+)
 @click.option("--policy", type=click.Path(path_type=Path), help="Policy file (TOML).")
 @click.option("--allow", multiple=True, metavar="ASSUMPTION", help="Accept an assumption by name.")
 @memory_option
@@ -39,6 +44,7 @@ def command(
     input_: str | None,
     output: str | None,
     nonce: str | None,
+    salt_file: Path | None,
     policy: Path | None,
     allow: tuple[str, ...],
     memory_limit: int | None,
@@ -57,6 +63,7 @@ def command(
     from proofml.expectation import Expectation
     from proofml.model import Model
     from proofml.policy import Policy
+    from proofml.salts import read_salt
     from proofml.store import Store
 
     rules = (Policy() if policy is None else Policy.load(policy)).allow(allow)
@@ -67,6 +74,7 @@ def command(
         inputs=None if input_ is None else read_tensors(input_, loaded),
         outputs=None if output is None else read_tensors(output, loaded, role="output"),
         nonce=parse_nonce(nonce),
+        salt=None if salt_file is None else read_salt(salt_file),
     )
     with progress_bar(no_progress) as progress:
         context = Context(Store.default(), progress, limits(memory_limit, time_limit))

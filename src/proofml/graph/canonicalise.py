@@ -83,13 +83,14 @@ def parse(data: bytes, name: str) -> ModelProto:
     return model
 
 
-def canonicalise(model: ModelProto, name: str, folder: Path | None) -> ModelProto:
+def canonicalise(model: ModelProto, name: str, source: Path | Storage | None) -> ModelProto:
     """The canonical model.
 
     Args:
         model: as parsed; not changed.
         name: of the file, for messages.
-        folder: where external data may lie; None where there is no folder.
+        source: folder where external data may lie, None where there is no folder; or a storage of
+            one's own, which can be asked afterwards.
 
     Raises:
         UnsupportedModel: opset out of range, broken data, cycles, something that runtimes read
@@ -97,12 +98,13 @@ def canonicalise(model: ModelProto, name: str, folder: Path | None) -> ModelProt
             form (training graphs, sparse tensors).
     """
     try:
-        return _canonicalise(model, name, folder)
+        storage = source if isinstance(source, Storage) else Storage(source)
+        return _canonicalise(model, name, storage)
     except UnicodeDecodeError as error:  # from protobuf's implementation in Python
         raise UnsupportedModel(f"{name}: a name in it is not UTF-8") from error
 
 
-def _canonicalise(model: ModelProto, name: str, folder: Path | None) -> ModelProto:
+def _canonicalise(model: ModelProto, name: str, storage: Storage) -> ModelProto:
     result = ModelProto()
     result.ir_version = max(4, model.ir_version)
     for domain, version in sorted(_opsets(model.opset_import, name).items()):
@@ -112,7 +114,7 @@ def _canonicalise(model: ModelProto, name: str, folder: Path | None) -> ModelPro
     functions = {_key(function, name): function for function in model.functions}
     if len(functions) != len(model.functions):
         raise UnsupportedModel(f"{name}: a function is defined twice")
-    walker = _Walker(name, Storage(folder), frozenset(functions))
+    walker = _Walker(name, storage, frozenset(functions))
     walker.graph(model.graph, result.graph, None, 0)
     if not result.graph.output:
         raise UnsupportedModel(f"{name}: the graph has no output")

@@ -31,10 +31,17 @@ class Storage:
     """Where tensors may take data from, and how much all of them have taken together.
 
     The sum is bounded before anything is read: a thousand tensors may point at one large file.
+
+    Attributes:
+        folder: None where there is none.
+        used: bytes of all tensors so far.
+        foreign: whether any of them came from another file, so that the model's own does not say
+            it all.
     """
 
     folder: Path | None
     used: int = 0
+    foreign: bool = False
 
     def charge(self, size: int, where: str) -> None:
         self.used += size
@@ -51,6 +58,7 @@ class Storage:
             UnsupportedModel: no folder is known, or the entry is anything but `size` bytes of a
                 plain file inside it.
         """
+        self.foreign = True
         location = entries.get("location", "")
         if self.folder is None:
             raise UnsupportedModel(

@@ -19,10 +19,10 @@ import onnx
 
 from proofml.errors import UnsupportedModel, UsageError, printable
 from proofml.graph.canonicalise import canonicalise, parse
-from proofml.graph.external import MAX_MODEL_BYTES, open_plain
+from proofml.graph.external import MAX_MODEL_BYTES, Storage, open_plain
 from proofml.graph.interface import interface
 from proofml.graph.tensor import MAX_DIMS
-from proofml.graph.walk import constants
+from proofml.graph.walk import constants, count_operators
 from proofml.worker.job import Job
 
 #: Shapes, axes and indices are smaller; larger constants are not shown to shape inference.
@@ -38,17 +38,23 @@ def load(job: Job) -> dict[str, Any]:
 
     Args of the job: `name` for messages; `source`, a path; `folder` for external data, or None.
 
-    Returns `{"file_sha256", "inputs", "outputs", "note"}`, the latter as `_infer` gives it.
+    Returns `{"file_sha256", "complete", "onnx", "inputs", "outputs", "operators", "note"}`:
+    whether the file alone decides the result, the version that checked it, and the note as
+    `_infer` gives it.
     """
     name, folder = job.args["name"], job.args["folder"]
     job.progress("read model")
     digest, model = _read(Path(job.args["source"]), name)
     job.progress("canonicalise")
-    model = canonicalise(model, name, None if folder is None else Path(folder))
+    storage = Storage(None if folder is None else Path(folder))
+    model = canonicalise(model, name, storage)
     result = {
         "file_sha256": digest,
+        "complete": not storage.foreign,
+        "onnx": onnx.__version__,
         "inputs": interface(model.graph.input, name, "input"),
         "outputs": interface(model.graph.output, name, "output"),
+        "operators": count_operators(model),
     }
     path = job.folder / "canonical.onnx"
     _write(model, path, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
@@ -63,6 +64,11 @@ def learnt_attributes(model: ModelProto) -> Iterator[AttributeProto]:
             learnt = node.domain == "ai.onnx.ml" or node.op_type == "Constant"
             if learnt and attribute.type in (AttributeProto.FLOAT, AttributeProto.FLOATS):
                 yield attribute
+
+
+def count_operators(model: ModelProto) -> Counter[str]:
+    """Operator -> number of nodes, sub-graphs and functions included."""
+    return Counter(map(operator_name, nodes(model)))
 
 
 def count_parameters(model: ModelProto) -> int:

@@ -62,6 +62,7 @@ class Case:
             None and that a deceived verifier may expect (`nonce`, say).
         request: how the honest prover proves; its nonce is the suite's.
         policy: accepts the honest proof and pins no signer.
+        salt: opens the honest proof's commitments, where the backend salts them.
         verify_needs_model: whether verifying without the model's file is a `UsageError`.
         stages: names that workers report while proving; each is killed there once.
         examples: how many hostile inputs each fuzz test judges.
@@ -79,6 +80,7 @@ class Case:
     unbound: Mapping[str, str] = field(default_factory=dict)
     request: Request = field(default_factory=Request)
     policy: Policy = field(default_factory=Policy)
+    salt: bytes | None = field(default=None, repr=False)
     verify_needs_model: bool = False
     stages: tuple[str, ...] = ()
     examples: int = 60

@@ -35,11 +35,16 @@ class Facts:
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
     nonce: bytes
+    salt: bytes | None = None
 
     def expectation(self) -> Expectation:
         """Insists on all of it."""
         return Expectation(
-            model=self.model, inputs=self.inputs, outputs=self.outputs, nonce=self.nonce
+            model=self.model,
+            inputs=self.inputs,
+            outputs=self.outputs,
+            nonce=self.nonce,
+            salt=self.salt,
         )
 
 
@@ -98,6 +103,7 @@ class Harness:
                 if claim.visibility is Visibility.PUBLIC
             },
             NONCE,
+            self.case.salt,
         )
 
     @cached_property
