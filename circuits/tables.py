@@ -252,7 +252,8 @@ class _Planner:
             least += sum(len(starts) for starts in first.values())
         if least > MAX_ROWS:
             raise TableError(
-                f"tables have at least {least} rows, expected at most {MAX_ROWS}; quantise per tensor"
+                f"tables have at least {least} rows, expected at most {MAX_ROWS}; quantise "
+                "per tensor"
             )
 
     # -- choosing ---------------------------------------------------------------------------

@@ -37,17 +37,19 @@ from proofml.circuits.onnx.values import (
 )
 from proofml.circuits.unary import VARIABLE, Expression, constant
 
+#: Values whose numbers are known.
+_Folded = (Constant, DequantisedConstant)
+
 
 def binary(operator: str) -> Handler:
     """A handler of Add, Sub, Mul or Div."""
 
     def handler(reader: Reader, node: Node) -> Sequence[Value]:
         left, right = reader.value(node, 0), reader.value(node, 1)
-        folded = Constant | DequantisedConstant
-        if isinstance(left, folded) and isinstance(right, folded):
+        if isinstance(left, _Folded) and isinstance(right, _Folded):
             return [fold(node, operator, left.array, right.array)]
         for value, other, index in ((left, right, 1), (right, left, 0)):
-            if isinstance(value, Accumulated) and isinstance(other, folded):
+            if isinstance(value, Accumulated) and isinstance(other, _Folded):
                 if index == 0 and operator in ("sub", "div"):
                     raise node.fail("a constant minus or divided by an accumulator")
                 number = other.array.astype(np.float32)

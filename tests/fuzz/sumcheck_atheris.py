@@ -32,7 +32,6 @@ with atheris.instrument_imports(include=["proofml.zkml.sumcheck", "proofml.circu
 from proofml.circuits.field.babybear import P
 from proofml.errors import VerificationError
 from proofml.fields import FieldError
-
 from tests.sumcheck.graphs import CASES
 from tests.sumcheck.malicious import Trial
 

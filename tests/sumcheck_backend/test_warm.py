@@ -52,9 +52,21 @@ def test_no_onnx_on_warm_caches(tmp_path: Path, model: str, inputs: str, named: 
     verify = ["verify", "p.pml", "--model", DIGITS / model, "--input", DIGITS / inputs]
     verify += ["--allow", "quantisation:prover-chosen"]
     for command in (prove, verify):
-        modules, workers = run(tmp_path, *command)
+        _, workers = run(tmp_path, *command)
         if command is prove:
             assert workers >= 1  # that checked the model: else this test shows nothing
+        modules, workers = run(tmp_path, *command)
+        assert not modules & HEAVY
+        assert workers == 0
+
+
+def test_setting_up_is_all_that_is_needed(tmp_path: Path) -> None:
+    """After it, neither the first proof nor its verifier on this machine reads the model again."""
+    run(tmp_path, "setup", DIGITS / INT8[0], "-b", "sumcheck")
+    for command in (
+        ["prove", DIGITS / INT8[0], DIGITS / INT8[1], "-b", "sumcheck", "-o", "p.pml"],
+        ["verify", "p.pml", "--model", DIGITS / INT8[0]],
+    ):
         modules, workers = run(tmp_path, *command)
         assert not modules & HEAVY
         assert workers == 0

@@ -34,7 +34,7 @@ from proofml.runtime import RUN_LIMITS, run_model
 from proofml.salts import read_salt, write_private, write_salt
 from proofml.statement import Statement
 from proofml.tensors import Array, tensor_digest, to_npy
-from proofml.zkml.sumcheck.compile import CannotCompile, Source, is_quantised
+from proofml.zkml.sumcheck.compile import CannotCompile, Source, is_quantised, keep_circuit
 from proofml.zkml.sumcheck.interface import PROOF, QUANTISATION, claims_of
 from proofml.zkml.sumcheck.keyfiles import read_key, write_key
 from proofml.zkml.sumcheck.keys import ProvingKey, commit_model, commit_ports, new_salt
@@ -277,6 +277,8 @@ def _key(source: Source, options: Options, context: Context) -> ProvingKey:
                 with context.store.scratch() as folder:
                     label = f"sumcheck proving key of {printable(source.model.name)}"
                     context.store.put(recipe, write_key(key, folder), label=label)
+                # Who verifies on this machine need not compile it again.
+                keep_circuit(source, key.circuit, context)
         return key
 
     return _KEYS.get(context.store, recipe, make)

@@ -182,7 +182,7 @@ def derive(source: Source, params: Params, context: Context) -> Circuit:
         VerificationError: sumcheck.3: parameters out of proportion to this circuit.
         UnsupportedModel, UsageError, RangeError, CannotCompile: see `Source.compile`.
     """
-    recipe = source.recipe("circuit", parameters=params.to_json())
+    recipe = _circuit_recipe(source, params)
 
     def make() -> Circuit:
         found = context.store.read(recipe)
@@ -192,13 +192,23 @@ def derive(source: Source, params: Params, context: Context) -> Circuit:
             except (FieldError, KeyError):
                 pass  # written by another version of this code under the same number
         circuit = _make_circuit(source, params, context)
-        with context.store.scratch() as folder:
-            path = write_circuit(circuit, folder)
-            label = f"sumcheck circuit of {printable(source.model.name)}"
-            context.store.put(recipe, {"circuit": path}, label=label)
+        keep_circuit(source, circuit, context)
         return circuit
 
     return _CIRCUITS.get(context.store, recipe, make)
+
+
+def keep_circuit(source: Source, circuit: Circuit, context: Context) -> None:
+    """Put what was compiled from the source where `derive` finds it."""
+    with context.store.scratch() as folder:
+        path = write_circuit(circuit, folder)
+        label = f"sumcheck circuit of {printable(source.model.name)}"
+        recipe = _circuit_recipe(source, circuit.params)
+        context.store.put(recipe, {"circuit": path}, label=label)
+
+
+def _circuit_recipe(source: Source, params: Params) -> dict[str, JSON]:
+    return source.recipe("circuit", parameters=params.to_json())
 
 
 def _make_circuit(source: Source, params: Params, context: Context) -> Circuit:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,8 @@ def narrow(values: Ints) -> Ints:
     for kind in (np.int8, np.int16, np.int32):
         info = np.iinfo(kind)
         if info.min <= low and high <= info.max:
-            return np.ascontiguousarray(values, dtype=kind)
+            smaller: Any = np.ascontiguousarray(values, dtype=kind)
+            return smaller  # type: ignore[no-any-return]
     return values
 
 
