@@ -2,11 +2,11 @@
 
     python tools/mutate.py [--jobs N] [--only MODULE] [--what CHANGE] [--quick] [--list]
 
-The tree is copied to a temporary folder and works there, in NumPy. First the tests run once, and
+The tree is copied to a temporary folder and works there. First the tests run once, and
 what they show to `verify_proof` is kept: honest proofs and forged ones, with what became of them.
 Each mutant is then one process, forked from this one, that imports the changed source in the
-place of the file, verifies all of these proofs again, and is found out where one of them ends
-otherwise. Who passes meets the tests that are about its module, unless `--quick` is given.
+place of the file, verifies all of these proofs again, in NumPy and in C, and is found out where
+one of them ends otherwise. Who passes meets the tests that are about its module, unless `--quick` is given.
 Survivors are printed; what is known of them stands in docs/sumcheck/mutation.md.
 """
 
@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -294,14 +294,14 @@ def _place(folder: Path, module: str) -> Path:
 
 @dataclass(frozen=True)
 class Shown:
-    """A call of `verify_proof`, and the check that refused; None where it was accepted."""
+    """A call of `verify_proof`, and how it ends in NumPy and in C: see `_ends`."""
 
     circuit: bytes
     statement: bytes
     public: Mapping[int, Any]
     proof: bytes
     root: bytes | None
-    end: str | None
+    ends: tuple[str | None, ...] = ()
 
 
 def _pytest(folder: Path, selected: str) -> int:
@@ -330,9 +330,10 @@ def shown(folder: Path) -> list[Shown]:
         except VerificationError as refused:
             end, error = refused.check, refused
         test = os.environ.get("PYTEST_CURRENT_TEST", "").split("[")[0]
-        one = Shown(circuit.bytes, statement, public, proof, ports_root, end)
+        one = Shown(circuit.bytes, statement, public, proof, ports_root)
         key = hashlib.sha256(repr((statement, public, ports_root)).encode() + proof).digest()
-        if key not in found and kept[test, end] < KEPT * (1 + 9 * (end is None)):
+        most = KEPT * (10 if end in (None, "sumcheck.8") else 1)
+        if key not in found and kept[test, end] < most:
             kept[test, end] += 1
             found[key] = one
         if error is not None:
@@ -344,13 +345,18 @@ def shown(folder: Path) -> list[Shown]:
         if code:
             raise SystemExit(f"{selected}: the tests fail without any mutant")
     verifier.verify_proof = honest
-    accepted = [one for one in found.values() if one.end is None]
-    return accepted + [one for one in found.values() if one.end is not None]
+    every = [
+        replace(one, ends=ends)
+        for one, ends in zip(found.values(), _ends([*found.values()]), strict=True)
+    ]
+    return sorted(every, key=lambda one: any(one.ends))
 
 
-def _again(every: Sequence[Shown]) -> bool:
-    """Whether all of them end as they did."""
+def _ends(every: Sequence[Shown]) -> Iterator[tuple[str | None, ...]]:
+    """The check that refuses, None where it is accepted: in NumPy and, where it is there, in C."""
+    from proofml.circuits import kernels
     from proofml.errors import VerificationError
+    from proofml.zkml.sumcheck import engine
     from proofml.zkml.sumcheck.circuit import Circuit
     from proofml.zkml.sumcheck.verifier import verify_proof
 
@@ -359,14 +365,15 @@ def _again(every: Sequence[Shown]) -> bool:
         circuit = circuits.get(one.circuit)
         if circuit is None:
             circuit = circuits[one.circuit] = Circuit.read(one.circuit)
-        try:
-            verify_proof(circuit, one.statement, one.public, one.proof, ports_root=one.root)
-            end = None
-        except VerificationError as error:
-            end = error.check
-        if end != one.end:
-            return False
-    return True
+        ends: list[str | None] = []
+        for native in (False, True) if kernels.available() else (False,):
+            with engine.using(native=native):
+                try:
+                    verify_proof(circuit, one.statement, one.public, one.proof, ports_root=one.root)
+                    ends.append(None)
+                except VerificationError as error:
+                    ends.append(error.check)
+        yield tuple(ends)
 
 
 def _child(
@@ -391,8 +398,9 @@ def _child(
             return honest(self, fullname)
 
         importlib.machinery.SourceFileLoader.get_code = get_code  # type: ignore[method-assign]
-    if not _again(every):
-        return 1
+    for one, ends in zip(every, _ends(every), strict=True):
+        if ends != one.ends:
+            return 1
     return int(any(_pytest(folder, selected) not in (0, 5) for selected in files))
 
 
@@ -439,7 +447,6 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="proofs only, no tests")
     parser.add_argument("--seconds", type=int, default=200, help="of computing, for one mutant")
     options = parser.parse_args()
-    os.environ["PROOFML_KERNELS"] = "none"
     folder = copied()
     all_mutants = [
         mutant
@@ -458,7 +465,7 @@ def main() -> int:
 
     assert Path(proofml.circuits.kernels.__file__).is_relative_to(folder)
     every = shown(folder)
-    ends = Counter(one.end for one in every)
+    ends = Counter(one.ends for one in every)
     print(f"{len(every)} proofs: {dict(ends)}", file=sys.stderr, flush=True)
     pid = os.fork()
     if pid == 0:

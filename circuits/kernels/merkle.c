@@ -3,7 +3,7 @@
 
 #include "hash.h"
 
-#define GRAIN ((size_t)1 << 15) /* bytes of leaves that are worth a second thread */
+#define SHARED ((size_t)1 << 17) /* from so many bytes of leaves on, another thread is worth waking */
 
 static const u8 NODE = 0x11;
 
@@ -36,7 +36,7 @@ int pml_merkle(const char *tag, const u8 *rows, size_t row_bytes, unsigned log_n
     tree_ctx c = {prefix, rows, pml_leaf_prefix(tag, prefix), row_bytes, log_n, below, nodes};
     memset(nodes, 0, 32);
     const size_t tasks = (size_t)1 << (log_n - below);
-    if (row_bytes << log_n >= 2 * GRAIN)
+    if (row_bytes << log_n >= SHARED)
         pml_parallel(subtree, &c, tasks);
     else
         for (size_t i = 0; i < tasks; i++) subtree(&c, i);

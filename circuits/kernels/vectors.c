@@ -103,6 +103,8 @@ int pml_contract_ext(size_t A, size_t N, size_t C, const u32 *in, const u32 *w, 
 }
 
 /* ---- codes */
+#define SHARED_CODE ((size_t)1 << 15) /* from so many words on, another thread is worth waking */
+
 /* w_n^(bits of i reversed), i < 2^(log - 1), Montgomery form: from 2^t entries the next 2^t ones
  * by a root of twice the order. */
 static u32 *bit_reversed_roots(unsigned log) {
@@ -125,7 +127,7 @@ static int encode(unsigned m, unsigned k, unsigned rate, size_t words, const u32
     e.roots = roots;
     const pml_table *t = pml_active();
     const size_t tasks = t->encode_tasks(&e);
-    if (e.columns << (m - k + rate) >= 2 * GRAIN)
+    if (e.columns << (m - k + rate) >= SHARED_CODE)
         pml_parallel(t->encode_task, &e, tasks);
     else
         for (size_t i = 0; i < tasks; i++) t->encode_task(&e, i);

@@ -115,10 +115,14 @@ def test_an_index_that_is_not_the_first_maximum(
 
 
 @pytest.mark.parametrize("name", [n for n in CASES if argmax_numbers(CASES[n]())])
-@pytest.mark.parametrize("index", [-1, 1000])
-def test_an_index_outside(name: str, index: int, trial: Get) -> None:
+@pytest.mark.parametrize("beyond", [-1, 0, 1000], ids=["below", "first", "far"])
+def test_an_index_outside(name: str, beyond: int, trial: Get) -> None:
     run = trial(name)
     for number in argmax_numbers(run.case):
+        node = run.case.graph.nodes[number]
+        assert isinstance(node, ArgMax)
+        length = run.case.graph.shape(node.value)[node.axis]
+        index = beyond if beyond < 0 else length + beyond
         public = dict(run.public)
         public[number] = public[number].copy()
         public[number].reshape(-1)[0] = index

@@ -137,6 +137,25 @@ def test_trap_03_two_squeezes_in_a_row_differ() -> None:
     assert Transcript(bytes(32)).challenge("a") != Transcript(bytes(32)).challenge("b")
 
 
+def test_a_challenge_drops_what_is_not_below_p() -> None:
+    """Words of 31 bits, uniform below p: p itself and what is above it do not count."""
+    words = [2013265921, 7, 1 << 31 | 2013265920, 0x7FFFFFFF, 0, 2013265922, 5, 6, 8]
+    with mock.patch.object(Transcript, "_words", return_value=iter(words)):
+        assert Transcript(bytes(32)).challenge("a") == (7, 2013265920, 0, 5, 6)
+
+
+def test_a_transcript_needs_32_bytes() -> None:
+    for size in (0, 31, 33):
+        with pytest.raises(ValueError):
+            Transcript(bytes(size))
+        with pytest.raises(ValueError):
+            Transcript.over(bytearray(size))
+    one = Transcript(bytes(32))
+    two = Transcript.over(one.state)
+    two.absorb("a", b"b")
+    assert one.state == two.state
+
+
 def test_tags_and_lengths_are_bound() -> None:
     states = set()
     for tag, data in (("a", b"bc"), ("ab", b"c"), ("abc", b""), ("", b"abc"), ("a", b"bc\0")):

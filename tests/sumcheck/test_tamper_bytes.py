@@ -16,6 +16,7 @@ import pytest
 
 from proofml.circuits.field.babybear import P
 from proofml.errors import VerificationError
+from proofml.zkml.sumcheck import engine
 from proofml.zkml.sumcheck.params import Params
 
 from .graphs import CASES, toy
@@ -75,7 +76,7 @@ CHANGES: dict[str, Callable[[bytes, int], bytes]] = {
 
 def not_canonical(proof: bytes, at: int) -> bytes:
     value = word(proof, at) + P
-    return with_word(proof, at, value) if value < 1 << 32 else proof
+    return with_word(proof, at, value if value < 1 << 32 else P)
 
 
 def tamper(name: str, *, every: int, bits: range) -> set[str]:
@@ -138,6 +139,25 @@ def test_trap_13_numbers_that_are_not_canonical(name: str, arithmetic: str) -> N
             # In the opened part an offset may be that of a digest.
             assert found == "sumcheck.8" or id(segment) in opened
     assert tried > 10
+
+
+def test_trap_13_p_is_not_zero(arithmetic: str) -> None:
+    """The smallest number that is not canonical, wherever numbers are read."""
+    least = struct.pack("<5I", 0, 1, P, 2, 3)
+    good = struct.pack("<5I", 0, 1, P - 1, 2, 3)
+    for read in (engine.decode_elements, engine.decode_vector):
+        with pytest.raises(VerificationError) as error:
+            read(least, "tag")
+        assert error.value.check == "sumcheck.8"
+        assert np.array(read(good, "tag")).tolist() == [[0, 1, P - 1, 2, 3]]
+    eq = np.ones((1, 5), np.uint64)
+    with pytest.raises(VerificationError):
+        engine.fold_rows(least, 0, eq, "tag")
+    assert engine.fold_rows(good, 0, eq, "tag").shape == (5, 5)
+    run, proof = honest("committed")
+    for segment, at in numbers(run.log):
+        if segment.absorbed and (at - segment.start) % 24 == 0:
+            assert run.refused(with_word(proof, at, P)) == "sumcheck.8"
 
 
 def test_trap_13_rows_that_are_not_canonical(arithmetic: str) -> None:
