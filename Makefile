@@ -25,7 +25,10 @@ TORCH_EXTRAS := torch==2.13.0 -e '.[reexec,ezkl,torch,test]'
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
 
-$(VENV)/.ready: pyproject.toml setup.py Makefile tools/environment.sh
+# The C kernels are built when the package is installed.
+KERNELS := $(wildcard circuits/kernels/*.[ch])
+
+$(VENV)/.ready: pyproject.toml setup.py Makefile tools/environment.sh $(KERNELS)
 	@tools/environment.sh $(VENV) $(TEST_EXTRAS)
 	@tools/environment.sh $(VENV) $(TEST_MODELS)
 	@touch $@
@@ -72,6 +75,10 @@ lint: $(VENV)/.ready ## ruff, mypy, pyright, import-linter
 	@$(PY) -m pyright --pythonpath $(PY)
 	@echo "==> lint-imports"
 	@PYTHONPATH=build/view $(VENV)/bin/lint-imports --no-logo
+
+.PHONY: sanitize
+sanitize: $(VENV)/.ready ## the tests of the C kernels under AddressSanitizer and UBSan
+	@tools/sanitize.sh
 
 .PHONY: docs
 docs: $(VENV)/.ready ## regenerate docs/cli.md and docs/checks.md

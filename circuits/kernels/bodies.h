@@ -23,6 +23,8 @@ const pml_table PML_TABLE = {
     .contract_ext = contract_ext,
     .encode_tasks = encode_tasks,
     .encode_task = encode_task,
+    .encode_group = encode_group,
+    .encode_join = encode_join,
     .provers =
         {
             .bind = bind,

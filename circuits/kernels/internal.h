@@ -30,7 +30,9 @@ typedef struct {
     const u32 *in;
     u32 *out;
     const u32 *roots; /* 2^(log_rows + rate) / 2 of them, bit-reversed, Montgomery form */
-    int failed;       /* set when a task finds no memory */
+    unsigned group;   /* of the join: 2^group rows made one */
+    const u32 *grouped;
+    int failed; /* set when a task finds no memory */
     /* Work space that no task uses now: fresh pages cost as much as the work done in them. */
     void *spare[PML_MAX_THREADS];
 } pml_encoding;
@@ -52,6 +54,8 @@ typedef struct {
     /* body_ntt.h */
     size_t (*encode_tasks)(const pml_encoding *);
     void (*encode_task)(void *encoding, size_t task);
+    unsigned (*encode_group)(size_t columns);
+    void (*encode_join)(const pml_encoding *, size_t from, size_t to);
     pml_provers provers; /* prove.h */
 } pml_table;
 

@@ -118,22 +118,65 @@ static u32 *bit_reversed_roots(unsigned log) {
     return r;
 }
 
+static int encode_strips(pml_encoding *e) {
+    const pml_table *t = pml_active();
+    const size_t tasks = t->encode_tasks(e);
+    if (e->columns << (e->log_rows + e->rate) >= SHARED_CODE)
+        pml_parallel(t->encode_task, e, tasks);
+    else
+        for (size_t i = 0; i < tasks; i++) t->encode_task(e, i);
+    for (size_t i = 0; i < PML_MAX_THREADS; i++) free(e->spare[i]);
+    return e->failed ? PML_ERR_MEMORY : 0;
+}
+
+typedef struct {
+    const pml_encoding *e;
+    size_t tiles, pieces;
+} join_ctx;
+
+static void join_job(void *ctx, size_t i) {
+    const join_ctx *c = ctx;
+    size_t from, to;
+    pml_piece(c->tiles, 1, c->pieces, i, &from, &to);
+    pml_active()->encode_join(c->e, from, to);
+}
+
+/* Few columns: 2^group rows as one, then the join. */
+static int encode_grouped(pml_encoding *e) {
+    const unsigned g = e->group, log_n = e->log_rows + e->rate;
+    const size_t size = e->columns << log_n;
+    u32 *grouped = pml_alloc(size * sizeof(u32));
+    if (!grouped) return PML_ERR_MEMORY;
+    pml_encoding wide = *e;
+    wide.log_rows -= g;
+    wide.columns <<= g;
+    wide.out = grouped;
+    int error = encode_strips(&wide);
+    if (!error) {
+        e->grouped = grouped;
+        join_ctx ctx = {e, (size_t)1 << (log_n - 2 * g), 1};
+        if (size >= SHARED_CODE) ctx.pieces = pieces_for(size);
+        if (ctx.pieces > ctx.tiles) ctx.pieces = ctx.tiles;
+        pml_parallel(join_job, &ctx, ctx.pieces);
+    }
+    free(grouped);
+    return error;
+}
+
 static int encode(unsigned m, unsigned k, unsigned rate, size_t words, const u32 *v, u32 *out) {
     if (m > PML_MAX_LOG || k > m || rate > PML_MAX_LOG || m - k + rate > PML_MAX_LOG)
         return PML_ERR_SIZE;
+    const unsigned log_n = m - k + rate;
     pml_encoding e = {.log_rows = m - k, .rate = rate, .columns = words << k, .in = v, .out = out};
-    u32 *roots = bit_reversed_roots(m - k + rate);
+    e.group = pml_active()->encode_group(e.columns);
+    /* A column must fill a row of the grouped code, and the rows of that a tile. */
+    if (e.group > e.log_rows || 2 * e.group > log_n) e.group = 0;
+    u32 *roots = bit_reversed_roots(log_n - e.group);
     if (!roots) return PML_ERR_MEMORY;
     e.roots = roots;
-    const pml_table *t = pml_active();
-    const size_t tasks = t->encode_tasks(&e);
-    if (e.columns << (m - k + rate) >= SHARED_CODE)
-        pml_parallel(t->encode_task, &e, tasks);
-    else
-        for (size_t i = 0; i < tasks; i++) t->encode_task(&e, i);
+    const int error = e.group ? encode_grouped(&e) : encode_strips(&e);
     free(roots);
-    for (size_t i = 0; i < PML_MAX_THREADS; i++) free(e.spare[i]);
-    return e.failed ? PML_ERR_MEMORY : 0;
+    return error;
 }
 
 int pml_encode(unsigned m, unsigned k, unsigned rate, const u32 *v, u32 *out) {
