@@ -148,15 +148,20 @@ static void encode_task(void *encoding, size_t task) {
 
 /* ---- the join */
 #define JOIN_TILE (16 * 80) /* words of a tile: at most 16 rows of 16 times 5 columns */
+#define JOIN_WORDS 16u /* a row of the grouped code is a multiple of these: a line of the cache */
+/* log2 of G, for a power of two of columns. */
+#define JOIN_GROUP(columns)              \
+    ((columns) >= JOIN_WORDS       ? 0u  \
+     : (columns) * 2 >= JOIN_WORDS ? 1u  \
+     : (columns) * 4 >= JOIN_WORDS ? 2u  \
+     : (columns) * 8 >= JOIN_WORDS ? 3u  \
+                                   : 4u)
 
-#define JOIN_WORDS (VW > 1 ? 16 : 1)
-#define JOIN_GROUP(columns) ((columns) >= JOIN_WORDS ? 0u : (columns) * 2 == JOIN_WORDS ? 1u : (columns) * 4 == JOIN_WORDS ? 2u : (columns) * 8 == JOIN_WORDS ? 3u : 4u)
-
-/* log2 of G for so many columns (2^k or 5 * 2^k); 0 where they fill the lanes as they are. */
+/* log2 of G for 2^k or 5 * 2^k columns; 0 where these alone are faster: they fill their vectors, and
+ * rows are long enough to be stored one by one. */
 static unsigned encode_group(size_t columns) {
-    unsigned g = 0;
-    while ((columns << g) % JOIN_WORDS) g++;
-    return g;
+    if (columns % VW == 0 && columns > (VW > 1 ? JOIN_WORDS : 4)) return 0;
+    return JOIN_GROUP(columns & -columns);
 }
 
 /* Values at the 2^g points w, w w_G, .. (bits reversed) of 2^g coefficients, `stride` apart. */

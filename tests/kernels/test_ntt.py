@@ -56,6 +56,34 @@ def test_encode_ext(level, threads, field, m, k, rate):
     np.testing.assert_array_equal(kernels.encode_ext(v, k, rate), expected)
 
 
+@pytest.mark.parametrize("k", range(6))
+@pytest.mark.parametrize("mu", range(13))
+def test_encode_of_few_columns(level, field, mu, k):
+    """1 to 32 columns of 1 to 2^12 rows: a few columns are encoded several rows at a time."""
+    v = field(1 << (mu + k))
+    for rate in (0, 1, 3):
+        expected = babybear.encode(v.astype(np.uint64), k, rate)
+        np.testing.assert_array_equal(kernels.encode(v, k, rate), expected)
+
+
+@pytest.mark.parametrize("k", range(5))
+@pytest.mark.parametrize("mu", range(13))
+def test_encode_ext_of_few_columns(level, field, mu, k):
+    v = field(1 << (mu + k), 5)
+    for rate in (0, 3) if mu < 10 else (1,):
+        expected = babybear.encode(v.astype(np.uint64), k, rate)
+        np.testing.assert_array_equal(kernels.encode_ext(v, k, rate), expected)
+
+
+@pytest.mark.parametrize(("columns", "k"), [("base", k) for k in range(4)] + [("ext", 0), ("ext", 2)])
+def test_few_columns_on_threads(level, threads, field, columns, k):
+    """Long enough for the join to be shared out, in pieces that begin anywhere."""
+    v = field(1 << (13 + k), 5) if columns == "ext" else field(1 << (14 + k))
+    encode = kernels.encode_ext if columns == "ext" else kernels.encode
+    expected = babybear.encode(v.astype(np.uint64), k, 1)
+    np.testing.assert_array_equal(encode(v, k, 1), expected)
+
+
 @pytest.mark.parametrize("mu", range(8, 15))
 def test_encode_of_columns_longer_than_one_pass(level, threads, field, mu):
     """Above 2^9 rows a column is transformed in two passes, with either parity in each."""
@@ -82,9 +110,10 @@ def test_wrong_sizes(length, k, rate):
         kernels.encode(np.zeros(length, np.uint32), k, rate)
 
 
-def test_unaligned_arrays(level, field):
+@pytest.mark.parametrize("k", [0, 2, 4])
+def test_unaligned_arrays(level, field, k):
     """Nothing is assumed of where an array begins."""
     storage = field((1 << 10) + 1)
     v = storage[1:]
-    expected = babybear.encode(v.astype(np.uint64), 4, 3)
-    np.testing.assert_array_equal(kernels.encode(v, 4, 3), expected)
+    expected = babybear.encode(v.astype(np.uint64), k, 3)
+    np.testing.assert_array_equal(kernels.encode(v, k, 3), expected)
