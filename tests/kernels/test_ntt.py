@@ -75,7 +75,9 @@ def test_encode_ext_of_few_columns(level, field, mu, k):
         np.testing.assert_array_equal(kernels.encode_ext(v, k, rate), expected)
 
 
-@pytest.mark.parametrize(("columns", "k"), [("base", k) for k in range(4)] + [("ext", 0), ("ext", 2)])
+@pytest.mark.parametrize(
+    ("columns", "k"), [("base", k) for k in range(4)] + [("ext", 0), ("ext", 2)]
+)
 def test_few_columns_on_threads(level, threads, field, columns, k):
     """Long enough for the join to be shared out, in pieces that begin anywhere."""
     v = field(1 << (13 + k), 5) if columns == "ext" else field(1 << (14 + k))

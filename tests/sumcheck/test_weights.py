@@ -177,6 +177,13 @@ def test_a_claim_on_a_view(seed: int) -> None:
     x = rng.integers(-99, 100, source)
     shown = view.apply(np.asarray(x, np.int64))
     assert ext5.mul(scale, inner(pulled, np.asarray(x))) == dot(dense(w), shown)
+    # A factor of no axis would be lost in the next view.
+    assert all(factor.shape for factor in pulled)
+
+
+def test_a_single_cell_spread_under_weights_of_a_run() -> None:
+    w = (Given((2, 3), vector(np.random.default_rng(0), 6)),)
+    assert pull_view(View((2, 3), ()), w) == (total(w), ())
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -204,6 +211,7 @@ def test_a_claim_on_a_reshape(source: Shape, target: Shape, seed: int) -> None:
     assert shape_of(pulled) == source
     x = np.asarray(rng.integers(-99, 100, source))
     assert ext5.mul(scale, inner(pulled, x)) == dot(dense(w), x.reshape(target))
+    assert all(factor.shape for factor in pulled)
 
 
 def test_a_reshape_keeps_factors_where_axes_agree() -> None:
