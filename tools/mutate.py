@@ -8,7 +8,7 @@ Each mutant is then one process, forked from this one, that imports the changed 
 place of the file, verifies all of these proofs again, in NumPy and in C, and is found out where
 one of them ends otherwise. Who passes meets the tests that are about its module, unless `--quick`
 is given.
-Survivors are printed; what is known of them stands in docs/sumcheck/mutation.md.
+Survivors are printed.
 """
 
 from __future__ import annotations
@@ -454,7 +454,7 @@ def main() -> int:
     parser.add_argument("--what", action="append", help="a part of what is changed: dropped, ...")
     parser.add_argument("--list", action="store_true", help="print the mutants, run nothing")
     parser.add_argument("--quick", action="store_true", help="proofs only, no tests")
-    parser.add_argument("--seconds", type=int, default=200, help="of computing, for one mutant")
+    parser.add_argument("--seconds", type=int, default=60, help="of computing, for one mutant")
     options = parser.parse_args()
     folder = copied()
     all_mutants = [
