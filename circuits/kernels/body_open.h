@@ -107,7 +107,8 @@ static void fold_rows(size_t from, size_t to, unsigned k, const u32 *v, const u3
             if (steps == 1) {
                 split x = v_split(v_load(p));
                 PML_UNROLL
-                for (size_t c = 0; c < 5; c++) s[c] = w_mac(s[c], x, v_split(v_load(eq + c * stride)));
+                for (size_t c = 0; c < 5; c++)
+                    s[c] = w_mac(s[c], x, v_split(v_load(eq + c * stride)));
                 p += VW;
             }
             for (size_t q = 0; q + 2 <= steps; q += 2, p += 2 * VW) {

@@ -3,7 +3,7 @@
 
 #include "hash.h"
 
-#define SHARED ((size_t)1 << 17) /* from so many bytes of leaves on, another thread is worth waking */
+#define SHARED ((size_t)1 << 17) /* bytes of leaves that are worth waking another thread */
 
 static const u8 NODE = 0x11;
 

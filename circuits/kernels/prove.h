@@ -52,8 +52,9 @@ typedef struct {
 
 /* What every folding loop does with this many pairs at a time: they stay in the first cache. */
 #define PML_CHUNK 128u
-/* Pairs that are worth another thread, and pieces that a loop is cut into at most. */
-#define PML_PAIRS_A_THREAD 2048u
+/* Pairs of a thread at least, about 0.1 ms of work: to wake a thread takes up to 25 us on a virtual
+ * machine. And the pieces that a loop is cut into at most. */
+#define PML_PAIRS_A_THREAD 4096u
 #define PML_MAX_PIECES 256u
 
 /* Two vectors of n elements and the sum of their products, folded variable by variable. The values

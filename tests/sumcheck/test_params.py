@@ -150,6 +150,14 @@ def test_queries() -> None:
             assert ((1 + 2.0**-rate) / 2) ** (q - 1) * 2.0**-16 > 2.0**-bits or q <= 4
 
 
+def test_defaults() -> None:
+    for log in (3, 14, 22):
+        assert choose({"X": log}) == choose({"X": log}, bits=100)
+    default = Params(5, ())
+    assert (default.rate, default.grind) == (3, 16)
+    assert default.queries == queries_for(100, default.rate, default.grind)
+
+
 def test_columns() -> None:
     assert columns_logs({"X": 9, "W": 3, "P": 5}, 5) == {"X": 4, "W": 0, "P": 0}
 

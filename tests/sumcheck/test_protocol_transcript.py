@@ -177,8 +177,11 @@ def test_trap_13_positions_are_uniform() -> None:
         counts[index] += 1
     assert min(counts) > 850
     assert max(counts) < 1150
-    with pytest.raises(ValueError):
-        run.indices("queries", 1, 33)
+    assert run.indices("queries", 3, 0) == [0, 0, 0]
+    assert max(run.indices("queries", 9, 32)) > 1 << 28
+    for bits in (-1, 33):
+        with pytest.raises(ValueError):
+            run.indices("queries", 1, bits)
 
 
 def test_grinding_counts_leading_bits() -> None:

@@ -56,6 +56,7 @@ SETS = [
     PARAMS,
     Params(1, (), 1, 1, 0),
     Params(6, (1, 1, 1), 2, 40, 3),
+    Params(1, (), 1, 900, 0),  # so many queries that the smallest terms show
     Params(19, (4, 3, 3), 3, 102, 16),
     Params(19, (4, 3, 3), 3, 400, 32),
 ]
