@@ -207,10 +207,6 @@ def plan(graph: Graph, *, committed: frozenset[int] = frozenset()) -> Plan:
     return _Planner(graph, committed).plan()
 
 
-def _ceil_log2(value: int) -> int:
-    return max(0, (value - 1).bit_length())
-
-
 class _Planner:
     def __init__(self, graph: Graph, committed: frozenset[int]) -> None:
         self.graph = graph

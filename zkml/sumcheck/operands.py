@@ -15,9 +15,18 @@ from proofml.zkml.sumcheck.weights import Weight
 def operand_vector(values: Ints, axes: tuple[Bind, ...], sums: Sums, out: Weight) -> Array:
     """`U(s) = sum over the result's indices of out[...] values[...]`, uint64 [2^rounds, 5].
 
-    The index of the result of each step: summed axes of the operand, in its own order.
+    The index of the result of each step: summed axes of the operand, in its own order. The axes
+    that shrink most are contracted first: everything after them is over elements of F.
     """
-    order = sorted(range(len(axes)), key=lambda axis: axes[axis].sum >= 0)
+
+    def left(axis: int) -> float:
+        """What is left of an axis once it was contracted."""
+        bind = axes[axis]
+        if bind.sum < 0:
+            return 1 / values.shape[axis]
+        return 1.0 if bind.window is None else sums.lengths[bind.sum] / values.shape[axis]
+
+    order = sorted(range(len(axes)), key=left)
     tensor: Array | None = None  # [.., 5] once the first axis has been contracted
     current = values
     kept = list(range(len(axes)))

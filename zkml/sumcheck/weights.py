@@ -1,7 +1,7 @@
 """Weights of linear claims: products of factors, one for each run of axes.
 
 A claim says `sum_i v[i] w[i] = value` about a tensor v. Its weight w is a product over the axes
-of the tensor (`Point`, `Vector`), or over runs of neighbouring axes (`Dense`), and never reaches
+of the tensor, or over runs of neighbouring axes (`AtPoint`, `Given`), and never reaches
 a cell outside of the tensor. So the multilinear extension of the padded w at any point is a
 product of small sums, which is all that a verifier needs of it.
 
@@ -107,15 +107,35 @@ def flat(weight: Weight) -> Array:
     return result
 
 
+#: Numbers that the kernels contract at once.
+_LANES = 16
+
+
 def inner(weight: Weight, values: Ints) -> Element:
-    """`sum_i weight[i] values[i]` for an integer tensor; numbers of 32 bits."""
+    """`sum_i weight[i] values[i]` for an integer tensor; numbers of 32 bits.
+
+    The factor that leaves the fewest sums is contracted first: the rest is over elements of F.
+    """
     if not weight:
         return ext5.from_int(int(values.reshape(-1)[0]))
-    last = weight[-1].values
-    sums = contract(values.reshape(-1, len(last), 1), last)
-    for factor in reversed(weight[:-1]):
-        sums = contract_ext(sums.reshape(-1, len(factor.values), 1, ext5.DEGREE), factor.values)
+    factors = [factor.values for factor in weight]
+    sums: Array | None = None
+    while factors:
+        lengths = [len(factor) for factor in factors]
+        at = max(range(len(factors)), key=lambda i: _gain(lengths, i))
+        a, n, c = math.prod(lengths[:at]), lengths[at], math.prod(lengths[at + 1 :])
+        if sums is None:
+            sums = contract(values.reshape(a, n, c), factors.pop(at))
+        else:
+            sums = contract_ext(sums.reshape(a, n, c, ext5.DEGREE), factors.pop(at))
+    assert sums is not None
     return ext5.element(sums.reshape(-1))
+
+
+def _gain(lengths: list[int], at: int) -> int:
+    """How much one contraction saves: its length, less where lanes would stay empty."""
+    after = math.prod(lengths[at + 1 :])
+    return lengths[at] * (_LANES if after == 1 else min(after, _LANES))
 
 
 def pull_axis(axis: AxisMap, values: Array) -> Array:
