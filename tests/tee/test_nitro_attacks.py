@@ -1,0 +1,358 @@
+"""Attacks on Nitro documents; whoever attacks signs all that his keys can sign.
+
+`AUTHORITY` is the root that the verifier holds. An attacker has an authority of his own, sees each
+certificate and document of the real one, and here even has the keys of single certificates of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cbor2
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proofml.tee import nitro
+from proofml.tee.platform import Attestation, Platform, RootKind, Verified
+from proofml.tee.roots import Roots
+from proofml.tee.simulator import aws
+from tests.tee.nitro_cases import ORDER, number, simulated
+
+NOW = 1_800_000_000
+DAY = 24 * 3600
+AUTHORITY = aws.AwsAuthority.create(NOW - 30 * DAY)
+OTHER = aws.AwsAuthority.create(NOW - 30 * DAY)
+ROOTS = simulated(AUTHORITY.root_der)
+LINKS = AUTHORITY.links(NOW)
+CHAIN = AUTHORITY.chain(LINKS)
+STRANGER = ec.generate_private_key(ec.SECP384R1())
+
+PCRS = {index: bytes([index + 1]) * 48 for index in range(3)}
+USER_DATA = b"what the enclave says".ljust(64, b".")
+GOOD = AUTHORITY.quote(report_data=USER_DATA, now=NOW, pcrs=PCRS, chain=CHAIN)
+
+
+def verify(data: bytes, *, roots: Roots = ROOTS, now: int = NOW) -> Verified:
+    return nitro.verify(Attestation(Platform.NITRO, data), roots, now)
+
+
+def judge(data: bytes, *, roots: Roots = ROOTS, now: int = NOW) -> str:
+    return number(lambda: verify(data, roots=roots, now=now))
+
+
+def with_chain(chain: Sequence[bytes]) -> bytes:
+    """A document with these certificates, signed by the key that the good leaf certifies."""
+    return AUTHORITY.quote(report_data=USER_DATA, now=NOW, pcrs=PCRS, chain=chain)
+
+
+def with_link(index: int, **changes: object) -> bytes:
+    """All is reissued from the root down, with one certificate other than it should be."""
+    links = list(LINKS)
+    links[index] = replace(links[index], **changes)  # type: ignore[arg-type]
+    return with_chain(AUTHORITY.chain(links))
+
+
+def test_the_good_document_is_accepted_and_read() -> None:
+    found = verify(GOOD)
+    assert found.platform is Platform.NITRO
+    assert found.root.kind is RootKind.SIMULATED
+    assert found.report_data == USER_DATA
+    assert found.measurements["pcr2"] == "03" * 48
+    assert sorted(found.measurements) == sorted(f"pcr{index}" for index in range(16))
+    assert found.attributes == {"debug": False}
+    assert found.not_before == NOW - 3
+    assert found.not_after == NOW + 3 * 3600
+    assert found.details["timestamp"] == str(NOW * 1000)
+    assert found.details["module_id"] == aws.MODULE_ID
+    assert "not consulted" in found.details["revocation"]
+    assert found.tcb_status is None
+
+
+# --- roots (tee.4) ---------------------------------------------------------------------------
+
+
+def test_the_vendors_roots_do_not_know_the_simulator() -> None:
+    assert judge(GOOD, roots=Roots.vendor()) == "tee.4"
+
+
+def test_another_root_of_the_same_name_is_not_the_root() -> None:
+    theirs = OTHER.quote(report_data=USER_DATA, now=NOW, pcrs=PCRS)
+    assert judge(theirs) == "tee.4"
+    assert judge(theirs, roots=simulated(OTHER.root_der)) == "accepted"
+
+
+def test_a_root_for_another_platform_is_not_a_root_here() -> None:
+    roots = simulated(AUTHORITY.root_der, Platform.SEV_SNP)
+    assert judge(GOOD, roots=roots) == "tee.4"
+
+
+def test_the_real_root_further_down_does_not_help() -> None:
+    chain = OTHER.chain(OTHER.links(NOW))
+    document = OTHER.document(
+        report_data=USER_DATA, now=NOW, chain=[chain[0], AUTHORITY.root_der, *chain[1:]]
+    )
+    assert judge(OTHER.sign(aws.encode(document))) == "tee.4"
+
+
+def test_a_bundle_the_other_way_round_has_no_root_in_front() -> None:
+    assert judge(with_chain([*reversed(CHAIN[:-1]), CHAIN[-1]])) == "tee.4"
+
+
+def test_a_bundle_without_its_root_is_refused() -> None:
+    assert judge(with_chain(CHAIN[1:])) == "tee.4"
+
+
+# --- certificates (tee.5) --------------------------------------------------------------------
+
+
+def test_the_real_root_in_front_of_a_chain_of_ones_own_is_refused() -> None:
+    chain = OTHER.chain(OTHER.links(NOW))
+    document = OTHER.document(
+        report_data=USER_DATA, now=NOW, chain=[AUTHORITY.root_der, *chain[1:]]
+    )
+    assert judge(OTHER.sign(aws.encode(document))) == "tee.5"
+
+
+def swapped(first: int, second: int) -> list[bytes]:
+    chain = list(CHAIN)
+    chain[first], chain[second] = chain[second], chain[first]
+    return chain
+
+
+WRONG_CHAINS = {
+    "region and zone swapped": swapped(1, 2),
+    "zone and instance swapped": swapped(2, 3),
+    "instance and leaf swapped": swapped(3, 4),
+    "no region": [*CHAIN[:1], *CHAIN[2:]],
+    "no zone": [*CHAIN[:2], *CHAIN[3:]],
+    "no instance": [*CHAIN[:3], *CHAIN[4:]],
+    "no authority but the root": [CHAIN[0], CHAIN[4]],
+    "the root twice": [CHAIN[0], *CHAIN],
+    "the zone twice": [*CHAIN[:3], CHAIN[2], *CHAIN[3:]],
+    "the leaf in the bundle too": [*CHAIN[:4], CHAIN[4], CHAIN[4]],
+    "a foreign root at the end of the bundle": [*CHAIN[:4], OTHER.root_der, CHAIN[4]],
+    "a foreign root behind the root": [CHAIN[0], OTHER.root_der, *CHAIN[1:]],
+    "another instance's certificate": [*CHAIN[:3], OTHER.chain(OTHER.links(NOW))[3], CHAIN[4]],
+    "bytes that are no certificate": [*CHAIN[:3], b"\x30\x00", CHAIN[4]],
+    "a leaf that is no certificate": [*CHAIN[:4], b"\x00"],
+    "a byte behind a certificate": [*CHAIN[:3], CHAIN[3] + b"\x00", CHAIN[4]],
+    "a byte behind the leaf": [*CHAIN[:4], CHAIN[4] + b"\x00"],
+    "the instance's certificate for a leaf": CHAIN[:4],
+}
+
+
+@pytest.mark.parametrize("name", WRONG_CHAINS)
+def test_a_chain_in_another_order_or_with_other_certificates_is_refused(name: str) -> None:
+    assert judge(with_chain(WRONG_CHAINS[name])) == "tee.5"
+
+
+P256 = ec.generate_private_key(ec.SECP256R1())
+WRONG_LINKS: dict[str, tuple[int, dict[str, object]]] = {
+    "region signed by a stranger": (0, {"signer": STRANGER}),
+    "zone signed by a stranger": (1, {"signer": STRANGER}),
+    "instance signed by a stranger": (2, {"signer": STRANGER}),
+    "leaf signed by a stranger": (3, {"signer": STRANGER}),
+    "leaf signed by itself": (3, {"signer": LINKS[3].key}),
+    "leaf signed by the zone": (3, {"signer": LINKS[1].key}),
+    "region is no authority": (0, {"authority": False, "path_length": None}),
+    "zone is no authority": (1, {"authority": False, "path_length": None}),
+    "instance is no authority": (2, {"authority": False, "path_length": None}),
+    "region may not sign certificates": (0, {"signs_certificates": False}),
+    "instance may not sign certificates": (
+        2,
+        {"signs_certificates": False, "signs_data": True},
+    ),
+    "region may have no authority below": (0, {"path_length": 0}),
+    "region may have one authority below": (0, {"path_length": 1}),
+    "zone may have no authority below": (1, {"path_length": 0}),
+    "leaf is an authority": (3, {"authority": True, "signs_certificates": True}),
+    "leaf may not sign data": (3, {"signs_data": False}),
+    "leaf signed with SHA-256": (3, {"digest": hashes.SHA256()}),
+    "region signed with SHA-256": (0, {"digest": hashes.SHA256()}),
+    **{f"link {index} has a key of P-256": (index, {"key": P256}) for index in range(4)},
+    **{f"link {index} has expired": (index, {"not_after": NOW - 1}) for index in range(4)},
+    **{f"link {index} is not valid yet": (index, {"not_before": NOW + 1}) for index in range(4)},
+}
+
+
+@pytest.mark.parametrize("name", WRONG_LINKS)
+def test_a_certificate_that_is_not_of_its_role_or_time_is_refused(name: str) -> None:
+    index, changes = WRONG_LINKS[name]
+    assert judge(with_link(index, **changes)) == "tee.5"
+
+
+def test_an_expired_root_is_refused_although_it_is_held() -> None:
+    young = aws.AwsAuthority.create(NOW - 10958 * DAY - 2)
+    data = young.quote(report_data=USER_DATA, now=NOW)
+    assert judge(data, roots=simulated(young.root_der)) == "tee.5"
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (NOW - 4, "tee.5"),
+        (NOW - 3, "accepted"),
+        (NOW + 3 * 3600, "accepted"),
+        (NOW + 3 * 3600 + 1, "tee.5"),
+        (NOW + DAY, "tee.5"),
+        (0, "tee.5"),
+        (253402300799, "tee.5"),
+    ],
+)
+def test_a_document_holds_as_long_as_its_leaf(now: int, expected: str) -> None:
+    assert judge(GOOD, now=now) == expected
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "expected"),
+    [
+        ((NOW - 3) * 1000, "accepted"),
+        ((NOW - 3) * 1000 - 1, "tee.5"),
+        ((NOW + 3 * 3600) * 1000, "accepted"),
+        ((NOW + 3 * 3600) * 1000 + 1, "tee.5"),
+        (NOW, "tee.5"),
+        (2**64 - 1, "tee.5"),
+    ],
+)
+def test_a_timestamp_outside_the_leafs_life_is_refused(timestamp: int, expected: str) -> None:
+    document = AUTHORITY.document(report_data=USER_DATA, now=NOW, chain=CHAIN)
+    data = AUTHORITY.sign(aws.encode(document | {"timestamp": timestamp}))
+    assert judge(data) == expected
+
+
+# --- the signature (tee.7) -------------------------------------------------------------------
+
+
+def changed(**changes: object) -> bytes:
+    document = AUTHORITY.document(report_data=USER_DATA, now=NOW, pcrs=PCRS, chain=CHAIN)
+    return aws.encode(document | changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"user_data": b"something else".ljust(64, b".")},
+        {"user_data": None},
+        {"nonce": b"a nonce"},
+        {"public_key": b"a key"},
+        {"pcrs": {0: b"\x07" * 48}},
+        {"module_id": "i-2"},
+        {"timestamp": NOW * 1000 + 1},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_changed_document_is_refused_whoever_signs_it(changes: dict[str, object]) -> None:
+    payload = changed(**changes)
+    old = cbor2.loads(GOOD)[3]
+    assert judge(cbor2.dumps([b"\xa1\x01\x38\x22", {}, payload, old])) == "tee.7"
+    assert judge(aws.sign(payload, STRANGER)) == "tee.7"
+    assert judge(OTHER.sign(payload)) == "tee.7"
+    # Keys further up the chain do not vouch for documents either.
+    for link in LINKS[:3]:
+        assert judge(aws.sign(payload, link.key)) == "tee.7"
+    assert judge(AUTHORITY.sign(payload)) == "accepted"
+
+
+def test_a_document_under_a_leaf_of_ones_own_is_refused() -> None:
+    links = [*LINKS[:3], replace(LINKS[3], key=STRANGER, signer=STRANGER)]
+    payload = changed(certificate=AUTHORITY.chain(links)[-1])
+    assert judge(aws.sign(payload, STRANGER)) == "tee.5"
+
+
+def test_the_signature_of_another_document_is_refused() -> None:
+    other = AUTHORITY.quote(report_data=b"other", now=NOW, pcrs=PCRS, chain=CHAIN)
+    assert judge(GOOD[:-96] + other[-96:]) == "tee.7"
+
+
+def test_the_other_s_is_accepted_by_design_and_says_the_same() -> None:
+    s = int.from_bytes(GOOD[-48:], "big")
+    assert verify(GOOD[:-48] + (ORDER - s).to_bytes(48, "big")) == verify(GOOD)
+
+
+# --- every byte ------------------------------------------------------------------------------
+
+FIELDS = nitro.parse(GOOD).fields
+CONTENT = {field.name: field for field in FIELDS}
+#: What refuses a changed byte of the content of a field.
+BY_FIELD = {
+    "payload.cabundle.0": {"tee.4"},
+    **{f"payload.cabundle.{index}": {"tee.5"} for index in (1, 2, 3)},
+    "payload.certificate": {"tee.5"},
+    "payload.timestamp": {"tee.3", "tee.5", "tee.7"},
+    "payload.module_id": {"tee.3", "tee.7"},
+    "payload.digest": {"tee.3"},
+    "payload.user_data": {"tee.7"},
+    # A null that becomes an empty string, true or another item.
+    "payload.public_key": {"tee.3"},
+    "payload.nonce": {"tee.3", "tee.7"},
+    "signature": {"tee.7"},
+    **{f"payload.pcrs.{index}": {"tee.7"} for index in range(16)},
+    # An index that becomes another one.
+    **{f"payload.pcrs.{index}.key": {"tee.3", "tee.7"} for index in range(16)},
+}
+
+
+def flipped(at: int, change: int) -> bytes:
+    data = bytearray(GOOD)
+    data[at] ^= change
+    return bytes(data)
+
+
+def expected_at(at: int) -> set[str]:
+    field = next(f for f in reversed(FIELDS) if f.offset <= at)
+    return BY_FIELD.get(field.name, {"tee.3"})
+
+
+@given(st.integers(0, len(GOOD) - 1), st.integers(1, 255))
+def test_a_changed_byte_anywhere_is_refused_by_the_check_of_its_field(
+    at: int, change: int
+) -> None:
+    assert judge(flipped(at, change)) in expected_at(at)
+
+
+def test_a_changed_byte_in_each_field_is_refused() -> None:
+    """One byte of each field: its first, last or one in between, by turns."""
+    for turn, field in enumerate(field for field in FIELDS if field.data):
+        at = field.offset + (0, len(field.data) // 2, len(field.data) - 1)[turn % 3]
+        assert judge(flipped(at, 1 << turn % 8)) in expected_at(at), field
+
+
+@given(st.integers(0, len(GOOD) - 1))
+def test_a_truncated_document_is_refused(length: int) -> None:
+    assert judge(GOOD[:length]) == "tee.3"
+
+
+# --- beside the document ---------------------------------------------------------------------
+
+
+def test_collateral_has_no_place() -> None:
+    evidence = Attestation(Platform.NITRO, GOOD, collateral=b"{}")
+    assert number(lambda: nitro.verify(evidence, ROOTS, NOW)) == "tee.2"
+
+
+@pytest.mark.parametrize(
+    ("pcrs", "debug"),
+    [
+        (PCRS, False),
+        ({}, True),
+        ({0: b"\1" * 48}, True),
+        ({0: b"\1" * 48, 1: b"\1" * 48}, True),
+        ({3: b"\1" * 48, 4: b"\1" * 48}, True),
+    ],
+)
+def test_an_image_that_is_not_measured_counts_as_debug(
+    pcrs: dict[int, bytes], debug: bool
+) -> None:
+    data = AUTHORITY.quote(report_data=USER_DATA, now=NOW, pcrs=pcrs, chain=CHAIN)
+    assert verify(data).attributes["debug"] is debug
+
+
+def test_a_debug_enclave_is_seen_and_so_is_a_register_that_is_not_shown() -> None:
+    data = AUTHORITY.quote(report_data=USER_DATA, now=NOW, pcrs=PCRS, debug=True, chain=CHAIN)
+    assert verify(data).attributes["debug"]
+    shown = {index: PCRS[index] for index in (0, 2)}
+    assert verify(AUTHORITY.sign(changed(pcrs=shown))).attributes["debug"]

@@ -1,0 +1,430 @@
+"""Nonces: single use, whatever else runs at the same time, and whatever dies in between."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proofml.errors import BackendFailed, UsageError, VerificationError
+from proofml.tee import nonces as module
+from proofml.tee.nonces import Nonces, Used
+from tests.tee.record_cases import STATEMENT, refused
+
+NOW = 1_750_000_000
+OTHER = "c3" * 32
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "nonces.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Nonces:
+    return Nonces(path)
+
+
+# -- single use -----------------------------------------------------------------------------------
+
+
+def test_a_nonce_is_used_once(store: Nonces) -> None:
+    nonce = store.issue(NOW)
+    assert len(nonce) == 32
+    used = store.consume(nonce, STATEMENT, NOW + 5)
+    assert used == Used(nonce, NOW, NOW + 5)
+    assert used.age == 5
+    with refused("tee.15"):
+        store.consume(nonce, STATEMENT, NOW + 5)
+    with refused("tee.15"):
+        store.consume(nonce, OTHER, NOW + 5)
+
+
+def test_a_replay_says_of_what(store: Nonces) -> None:
+    nonce = store.issue(NOW)
+    store.consume(nonce, STATEMENT, NOW)
+    with pytest.raises(VerificationError, match=f"used at {NOW} for this Statement"):
+        store.consume(nonce, STATEMENT, NOW + 1)
+    with pytest.raises(VerificationError, match=f"used at {NOW} for another Statement"):
+        store.consume(nonce, OTHER, NOW + 1)
+
+
+def test_nonces_differ(store: Nonces) -> None:
+    assert len({store.issue(NOW) for _ in range(50)}) == 50
+
+
+@pytest.mark.parametrize("nonce", [b"never issued", bytes(32), b"\0"])
+def test_an_unknown_nonce(store: Nonces, nonce: bytes) -> None:
+    store.issue(NOW)
+    with refused("tee.15"):
+        store.consume(nonce, STATEMENT, NOW)
+
+
+def test_no_nonce(store: Nonces) -> None:
+    with refused("tee.15"):
+        store.consume(None, STATEMENT, NOW)
+
+
+def test_nonces_of_another_store(store: Nonces, tmp_path: Path) -> None:
+    with refused("tee.15"):
+        Nonces(tmp_path / "other").consume(store.issue(NOW), STATEMENT, NOW)
+
+
+def test_it_is_kept_between_runs(store: Nonces, path: Path) -> None:
+    used, left = store.issue(NOW), store.issue(NOW)
+    store.consume(used, STATEMENT, NOW)
+    again = Nonces(path)
+    with refused("tee.15"):
+        again.consume(used, STATEMENT, NOW)
+    again.consume(left, STATEMENT, NOW)
+
+
+# -- a verifier's own nonces ----------------------------------------------------------------------
+
+
+def test_own_nonces_are_used_once_for_ever(store: Nonces) -> None:
+    used = store.consume(b"chosen here", STATEMENT, NOW, own=True)
+    assert used.issued is None
+    assert used.age is None
+    for later in (NOW, NOW + 1, NOW + 10**9):
+        store.issue(later)  # which forgets what has expired
+        for own in (True, False):
+            with refused("tee.15"):
+                store.consume(b"chosen here", STATEMENT, later, own=own)
+
+
+def test_an_issued_nonce_keeps_its_expiry_when_it_is_pinned(store: Nonces) -> None:
+    nonce = store.issue(NOW)
+    with refused("tee.15"):
+        store.consume(nonce, STATEMENT, NOW + 10_000, own=True)
+
+
+# -- time -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("after", "accepted"), [(0, True), (1, True), (59, True), (60, False), (61, False), (-1, False)]
+)
+def test_expiry(path: Path, after: int, accepted: bool) -> None:
+    store = Nonces(path, lifetime=60)
+    nonce = store.issue(NOW)
+    if accepted:
+        assert store.consume(nonce, STATEMENT, NOW + after).age == after
+    else:
+        with refused("tee.15"):
+            store.consume(nonce, STATEMENT, NOW + after)
+
+
+def test_a_refused_use_uses_nothing_up(store: Nonces) -> None:
+    nonce = store.issue(NOW)
+    with refused("tee.15"):
+        store.consume(nonce, STATEMENT, NOW - 1)
+    store.consume(nonce, STATEMENT, NOW)
+
+
+def test_a_clock_that_is_set_back_revives_nothing(path: Path) -> None:
+    """Used, then expired and forgotten, then the clock stands where it stood before."""
+    store = Nonces(path, lifetime=60)
+    used, unused = store.issue(NOW), store.issue(NOW)
+    store.consume(used, STATEMENT, NOW)
+    store.issue(NOW + 1000)
+    for nonce in (used, unused):
+        with refused("tee.15"):
+            store.consume(nonce, STATEMENT, NOW)
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["issue", "use", "own"]), st.integers(0, 5), st.integers(0, 80)
+        ),
+        max_size=25,
+    )
+)
+def test_against_a_model(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]
+) -> None:
+    """Any order of issues, uses and jumps of the clock: what was accepted is never accepted again."""
+    store = Nonces(tmp_path_factory.mktemp("store") / "nonces", lifetime=50)
+    issued: list[tuple[bytes, int]] = []
+    accepted: set[bytes] = set()
+    latest = 0
+    for what, which, offset in steps:
+        now = NOW + offset
+        if what == "issue":
+            issued.append((store.issue(now), now))
+            latest = max(latest, now)
+            continue
+        if what == "own":
+            nonce, allowed = b"own %d" % which, b"own %d" % which not in accepted
+            latest = max(latest, now) if allowed else latest
+        elif issued:
+            nonce, since = issued[which % len(issued)]
+            known = since + 50 > latest  # else it was forgotten
+            allowed = nonce not in accepted and since <= now < since + 50 and known
+        else:
+            continue
+        try:
+            store.consume(nonce, STATEMENT, now, own=what == "own")
+        except VerificationError as error:
+            assert error.check == "tee.15"
+            assert not allowed
+        else:
+            assert allowed
+            accepted.add(nonce)
+
+
+# -- bounds ---------------------------------------------------------------------------------------
+
+
+def test_a_full_store(path: Path) -> None:
+    store = Nonces(path, lifetime=60, most=3)
+    first, *_ = (store.issue(NOW) for _ in range(3))
+    with pytest.raises(UsageError, match="at most 3"):
+        store.issue(NOW + 1)
+    with pytest.raises(UsageError, match="at most 3"):
+        store.consume(b"own", STATEMENT, NOW + 1, own=True)
+    store.consume(first, STATEMENT, NOW + 1)  # a use needs no room
+    store.issue(NOW + 60)  # all three have expired
+
+
+def test_used_nonces_keep_their_place_until_they_expire(path: Path) -> None:
+    store = Nonces(path, lifetime=60, most=1)
+    nonce = store.issue(NOW)
+    store.consume(nonce, STATEMENT, NOW)
+    with pytest.raises(UsageError):
+        store.issue(NOW + 59)
+    store.issue(NOW + 60)
+    with refused("tee.15"):
+        store.consume(nonce, STATEMENT, NOW + 59)
+
+
+@pytest.mark.parametrize("changes", [{"lifetime": 0}, {"most": 0}, {"lifetime": -5}])
+def test_vacuous_bounds(path: Path, changes: dict[str, int]) -> None:
+    with pytest.raises(UsageError):
+        Nonces(path, **changes)
+
+
+def test_misuse(store: Nonces) -> None:
+    nonce = store.issue(NOW)
+    for digest in ("", "short", "B2" * 32):
+        with pytest.raises(UsageError):
+            store.consume(nonce, digest, NOW)
+    for bad in (b"", bytes(65)):
+        with pytest.raises(UsageError):
+            store.consume(bad, STATEMENT, NOW)
+    for now in (-1, 2**70):
+        with pytest.raises(UsageError):
+            store.consume(nonce, STATEMENT, now)
+        with pytest.raises(UsageError):
+            store.issue(now)
+    store.consume(nonce, STATEMENT, NOW)
+
+
+# -- files ----------------------------------------------------------------------------------------
+
+
+def test_the_file_is_the_owners(store: Nonces, path: Path) -> None:
+    store.issue(NOW)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_files_that_are_no_store(tmp_path: Path) -> None:
+    text, foreign, newer = tmp_path / "text", tmp_path / "foreign", tmp_path / "newer"
+    text.write_bytes(b"not a database, but long enough to be looked at" * 100)
+    with sqlite3.connect(foreign) as rows:
+        rows.execute("CREATE TABLE other (a)")
+    with sqlite3.connect(newer) as rows:
+        rows.execute(f"PRAGMA application_id = {module._MAGIC}")
+        rows.execute("PRAGMA user_version = 2")
+    before = foreign.read_bytes()
+    for path in (text, foreign, newer, tmp_path, tmp_path / "none" / "file"):
+        with pytest.raises(UsageError):
+            Nonces(path)
+    assert foreign.read_bytes() == before
+
+
+def test_a_file_that_breaks_later(store: Nonces, path: Path) -> None:
+    nonce = store.issue(NOW)
+    path.write_bytes(b"overwritten" * 1000)
+    with pytest.raises(UsageError):
+        store.consume(nonce, STATEMENT, NOW)
+
+
+def test_a_file_that_goes_away(store: Nonces, path: Path) -> None:
+    """An empty file in its place has no table: nothing is accepted."""
+    nonce = store.issue(NOW)
+    path.unlink()
+    with pytest.raises((UsageError, BackendFailed)):
+        store.consume(nonce, STATEMENT, NOW)
+
+
+# -- several at once ------------------------------------------------------------------------------
+
+
+def test_a_writer_that_never_ends(
+    store: Nonces, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nonce = store.issue(NOW)
+    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(BackendFailed, match="locked"):
+        store.consume(nonce, STATEMENT, NOW)
+    other.close()
+    store.consume(nonce, STATEMENT, NOW)
+
+
+def _race(path: Path, nonces: list[bytes], start: object, results: object) -> None:
+    store = Nonces(path)
+    won = []
+    start.wait()  # type: ignore[attr-defined]
+    for nonce in nonces:
+        try:
+            store.consume(nonce, STATEMENT, NOW)
+        except VerificationError as error:
+            assert error.check == "tee.15"
+        else:
+            won.append(nonce)
+    results.put(won)  # type: ignore[attr-defined]
+
+
+def test_processes_that_race(path: Path) -> None:
+    """Four processes want the same nonces at the same time: each goes to exactly one."""
+    context = multiprocessing.get_context("spawn")
+    store = Nonces(path)
+    nonces = [store.issue(NOW) for _ in range(40)]
+    start, results = context.Barrier(4), context.Queue()
+    orders = [nonces, nonces[::-1], nonces[20:] + nonces[:20], nonces[::2] + nonces[1::2]]
+    processes = [
+        context.Process(target=_race, args=(path, order, start, results)) for order in orders
+    ]
+    for process in processes:
+        process.start()
+    won = [nonce for _ in processes for nonce in results.get(timeout=60)]
+    for process in processes:
+        process.join(timeout=60)
+        assert process.exitcode == 0
+    assert sorted(won) == sorted(nonces)
+
+
+def test_threads_that_race(path: Path) -> None:
+    store = Nonces(path)
+    nonce = store.issue(NOW)
+    won: list[Used] = []
+
+    def use() -> None:
+        try:
+            won.append(store.consume(nonce, STATEMENT, NOW))
+        except VerificationError:
+            pass
+
+    threads = [threading.Thread(target=use) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+
+
+def _make(path: Path, start: object, results: object) -> None:
+    start.wait()  # type: ignore[attr-defined]
+    results.put(Nonces(path).issue(NOW))  # type: ignore[attr-defined]
+
+
+def test_processes_that_make_the_store_at_once(path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    start, results = context.Barrier(3), context.Queue()
+    processes = [context.Process(target=_make, args=(path, start, results)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    found = [results.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join(timeout=60)
+    store = Nonces(path)
+    for nonce in found:
+        store.consume(nonce, STATEMENT, NOW)
+
+
+# -- crashes --------------------------------------------------------------------------------------
+
+KILLED_AFTER = """
+import os, signal, sys
+from pathlib import Path
+from proofml.tee.nonces import Nonces
+Nonces(Path(sys.argv[1])).consume(bytes.fromhex(sys.argv[2]), sys.argv[3], {now})
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+KILLED_WITHIN = """
+import os, signal, sys
+from pathlib import Path
+from proofml.tee import nonces
+from proofml.tee.nonces import Nonces
+store = Nonces(Path(sys.argv[1]))
+class Dying:
+    # Of sqlite3's connection: dies with the change written, at COMMIT.
+    def __init__(self, real): self.real = real
+    def execute(self, text, *values):
+        if text == "COMMIT":
+            self.real.execute("PRAGMA cache_spill = 1")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.real.execute(text, *values)
+    def close(self): self.real.close()
+connect = nonces.sqlite3.connect
+nonces.sqlite3.connect = lambda *a, **k: Dying(connect(*a, **k))
+store.consume(bytes.fromhex(sys.argv[2]), sys.argv[3], {now})
+"""
+
+
+def _killed(program: str, path: Path, nonce: bytes) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", program.format(now=NOW), str(path), nonce.hex(), STATEMENT],
+        env={**os.environ},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+
+
+def test_killed_after_a_use(store: Nonces, path: Path) -> None:
+    """What was accepted stays used."""
+    nonce = store.issue(NOW)
+    _killed(KILLED_AFTER, path, nonce)
+    with refused("tee.15"):
+        store.consume(nonce, STATEMENT, NOW)
+
+
+def test_killed_within_a_use(store: Nonces, path: Path) -> None:
+    """Nothing was accepted, so nothing was used; and the store works on."""
+    nonce = store.issue(NOW)
+    _killed(KILLED_WITHIN, path, nonce)
+    store.consume(nonce, STATEMENT, NOW)
+    with refused("tee.15"):
+        store.consume(nonce, STATEMENT, NOW)
+
+
+def test_a_fork_of_the_process(store: Nonces) -> None:
+    """A store made before the fork serves both sides."""
+    nonce = store.issue(NOW)
+    child = os.fork()
+    if child == 0:
+        try:
+            store.consume(nonce, STATEMENT, NOW)
+        except BaseException:  # noqa: BLE001 - the child must not come back into pytest
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    with refused("tee.15"):
+        store.consume(nonce, STATEMENT, NOW)
