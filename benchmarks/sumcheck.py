@@ -15,7 +15,6 @@ stands below each table.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -32,6 +31,7 @@ from proofml.benchmarks import (
 )
 from proofml.benchmarks.meter import machine
 from proofml.benchmarks.process import others
+from proofml.benchmarks.tables import replace_table
 from proofml.circuits import kernels
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -151,15 +151,6 @@ def _draw(results: Path, docs: Path) -> None:
         _say("no picture: matplotlib is not installed (pip install matplotlib)")
         return
     sumcheck_plot.plot(sizes, _read(results, "compare"), docs / PICTURE)
-
-
-def replace_table(page: str, name: str, text: str) -> str:
-    """What stands between `<!-- table: NAME -->` and `<!-- end -->` becomes `text`."""
-    pattern = re.compile(rf"(<!-- table: {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
-    changed, count = pattern.subn(lambda found: f"{found[1]}{text}{found[2]}", page)
-    if count != 1:
-        raise click.ClickException(f"expected one table {name} in the page, found {count}")
-    return changed
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -21,6 +21,7 @@ from typing import Final, NoReturn, TypeAlias
 
 import cbor2
 
+from proofml.errors import printable
 from proofml.tee.checks import QUOTE, refuse
 from proofml.tee.reader import MAX_QUOTE_BYTES, Field
 
@@ -130,8 +131,9 @@ class _Walk:
             self._list(name, start, str(argument if major == _UNSIGNED else -1 - argument))
 
     def _text(self, name: str, start: int, content: bytes) -> str:
+        """As people may see it; what a program sees is `cbor2`'s."""
         try:
-            return content.decode()
+            return printable(content.decode())
         except UnicodeDecodeError as error:
             self.refuse(name, start, expected="UTF-8", got=error.reason)
 

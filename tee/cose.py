@@ -30,7 +30,7 @@ from cwt import (
 
 from proofml.tee import cbor
 from proofml.tee.checks import QUOTE, SIGNATURE, refuse
-from proofml.tee.reader import MAX_QUOTE_BYTES, Field
+from proofml.tee.reader import Field
 
 #: CBOR tag of COSE_Sign1; a message may stand without it.
 TAG: Final = 18
@@ -68,8 +68,6 @@ def parse(data: bytes) -> Sign1:
     Raises:
         VerificationError: tee.3, for all other bytes.
     """
-    if len(data) > MAX_QUOTE_BYTES:
-        refuse(QUOTE, _WHAT, expected=f"at most {MAX_QUOTE_BYTES} bytes", got=len(data))
     fields: list[Field] = []
     start = 0
     if data.startswith(_TAG_BYTE):

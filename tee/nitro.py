@@ -15,7 +15,7 @@ hours. So a document holds for hours: who keeps one verifies it at a time within
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
 from cryptography import x509 as library
@@ -44,6 +44,26 @@ _OPTIONAL: Final = {
     "public_key": (1, MAX_PUBLIC_KEY_BYTES),
     "user_data": (0, MAX_USER_DATA_BYTES),
     "nonce": (0, MAX_USER_DATA_BYTES),
+}
+#: Register -> what AWS measures into it (AWS Nitro Enclaves User Guide, "Where to get an
+#: enclave's measurements").
+_MEANINGS: Final = {
+    0: "the image",
+    1: "kernel and boot file system",
+    2: "the application",
+    3: "the parent instance's role",
+    4: "the parent instance's id",
+    8: "the certificate that signed the image",
+}
+#: Those that are zeros where there is no such thing.
+_IDENTITIES: Final = (3, 4, 8)
+_NOTES: Final = {
+    "protected.1.key": "(algorithm)",
+    "protected.1": "(ES384)",
+    "payload.timestamp": "ms since 1970",
+    "payload.certificate": "of the key that signed",
+    "payload.cabundle.0": "the root",
+    **{f"payload.pcrs.{index}": meaning for index, meaning in _MEANINGS.items()},
 }
 
 
@@ -89,8 +109,8 @@ def parse(data: bytes) -> Document:
         fields=inner,
         indefinite=True,
     )
-    fields = [field for field in message.fields if field.name != "payload"]
-    fields = sorted([*fields, *inner], key=lambda field: field.offset)
+    outer = [field for field in message.fields if field.name != "payload"]
+    fields = sorted([*outer, *inner], key=lambda field: field.offset)
     payload = _Payload(value, {field.name: field.offset for field in inner})
     return Document(
         module_id=payload.text("module_id"),
@@ -102,8 +122,13 @@ def parse(data: bytes) -> Document:
         user_data=payload.optional("user_data"),
         nonce=payload.optional("nonce"),
         message=message,
-        fields=tuple(fields),
+        fields=tuple(_noted(field) for field in fields),
     )
+
+
+def _noted(field: Field) -> Field:
+    meaning = _NOTES.get(field.name)
+    return field if meaning is None else replace(field, note=f"{field.note} {meaning}".strip())
 
 
 class _Payload:
@@ -126,12 +151,13 @@ class _Payload:
         self._value = value
 
     def _refuse(self, name: str, expected: str, got: object) -> NoReturn:
-        what = (
-            f"{_WHAT}: {name.lstrip('.') or 'payload'} at offset {self._offsets[f'payload{name}']}"
-        )
+        # Keys come from the document, and stand in the names of fields as people may see them.
+        offset = self._offsets[printable(f"payload{name}")]
+        shown = f"{type(got).__name__} {got!s:.100}"
         if isinstance(got, (bytes, list, dict)):
-            got = f"{type(got).__name__} of {len(got)}"
-        refuse(QUOTE, what, expected=expected, got=f"{type(got).__name__} {got!s:.100}")
+            shown = f"{type(got).__name__} of {len(got)}"
+        what = f"{_WHAT}: {name.lstrip('.') or 'payload'} at offset {offset}"
+        refuse(QUOTE, what, expected=expected, got=shown)
 
     def _sized(self, value: object, name: str, least: int, most: int) -> bytes:
         if not isinstance(value, bytes) or not least <= len(value) <= most:
@@ -238,9 +264,7 @@ def _walk(document: Document, roots: Roots, now: int) -> x509.Path:
     if len(set(ders)) != len(ders):
         refuse(CERTIFICATES, f"{_WHAT}: chain", expected="each certificate once", got="one again")
     names = [f"cabundle.{index}" for index in range(len(document.cabundle))] + ["certificate"]
-    chain = [
-        x509.load_der(der, f"{_WHAT}: {name}") for name, der in zip(names, ders, strict=True)
-    ]
+    chain = [x509.load_der(der, f"{_WHAT}: {name}") for name, der in zip(names, ders, strict=True)]
     path = x509.walk(chain[::-1], Platform.NITRO, roots, now)
     _check_profile(names, chain)
     return path
@@ -256,15 +280,10 @@ def _check_profile(names: Sequence[str], chain: Sequence[library.Certificate]) -
             got = algorithm.dotted_string
             refuse(CERTIFICATES, f"{what}: signature", expected="ECDSA with SHA-384", got=got)
         # `walk` has looked at what they say where they are; here they have to be there.
-        present = {type(extension.value): extension.value for extension in certificate.extensions}
+        present = {type(extension.value) for extension in certificate.extensions}
         for kind in (library.BasicConstraints, library.KeyUsage):
             if kind not in present:
                 refuse(CERTIFICATES, what, expected=f"extension {kind.__name__}", got="none")
-        limits = present[library.BasicConstraints]
-        assert isinstance(limits, library.BasicConstraints)
-        if not limits.ca and limits.path_length is not None:
-            got = limits.path_length
-            refuse(CERTIFICATES, f"{what}: path length", expected="none in a leaf", got=got)
 
 
 def _key(certificate: library.Certificate, what: str = _WHAT) -> EllipticCurvePublicKey:
@@ -277,6 +296,36 @@ def _key(certificate: library.Certificate, what: str = _WHAT) -> EllipticCurvePu
         got = key.curve.name if isinstance(key, EllipticCurvePublicKey) else type(key).__name__
         refuse(CERTIFICATES, f"{what}: key", expected="a key of P-384", got=got)
     return key
+
+
+def appraise(verified: Verified) -> tuple[Finding, ...]:
+    """What only Nitro has: who else is measured (tee.20), and what is not known of revocation.
+
+    None of it is refuted by being absent: a policy that wants one of them pins its register.
+    """
+    found = []
+    for index in _IDENTITIES:
+        value = verified.measurements.get(f"pcr{index}", "")
+        known = bool(value.strip("0"))
+        found.append(
+            Finding(
+                ATTRIBUTES,
+                f"{_MEANINGS[index]} is measured",
+                Truth.ASSERTED if known else Truth.UNKNOWN,
+                Source.HARDWARE,
+                f"pcr{index} is " + (value if known else "zeros or not shown"),
+            )
+        )
+    return (
+        *found,
+        Finding(
+            REVOCATION,
+            "no certificate of the chain was revoked",
+            Truth.UNKNOWN,
+            Source.DERIVED,
+            verified.details["revocation"],
+        ),
+    )
 
 
 def _debug(pcrs: Mapping[int, bytes]) -> bool:

@@ -42,6 +42,8 @@ MAX_COUNTER: Final = 2**53 - 1
 MAX_RECEIPTS: Final = 1 << 14
 MAX_RECEIPTS_BYTES: Final = 8 << 20
 MAX_CHECKPOINT_BYTES: Final = 2048
+#: A longer segment that cannot be read is refused without a search for the reason.
+MAX_EXPLAINED_BYTES: Final = 1 << 16
 SIGNATURE_BYTES: Final = {ReceiptAlgorithm.ED25519: 64, ReceiptAlgorithm.SECP256K1: 65}
 
 
@@ -255,15 +257,17 @@ def read_receipts(data: bytes) -> tuple[SignedReceipt, ...]:
             if data[at : at + 1] != b",":
                 break
             at += 1
-    return refuse(EVIDENCE, f"receipts: {_complaint(data)}")
+    return refuse(EVIDENCE, f"receipts: {_complaint(data, at)}")
 
 
-def _complaint(data: bytes) -> str:
-    """What is wrong with a segment, said by the general reader."""
+def _complaint(data: bytes, at: int) -> str:
+    """What is wrong with a segment: said by the general reader, where its memory is small."""
+    if len(data) > MAX_EXPLAINED_BYTES:
+        return f"expected a canonical list of at most {MAX_RECEIPTS} receipts; offset {at} differs"
     try:
-        value = loads(data, max_bytes=MAX_RECEIPTS_BYTES)
-        if not isinstance(value, list) or not 1 <= len(value) <= MAX_RECEIPTS:
-            return f"expected a list of 1 to {MAX_RECEIPTS} receipts"
+        value = loads(data)
+        if not isinstance(value, list) or not value:
+            return "expected a list of at least one receipt"
         for index, item in enumerate(value):
             SignedReceipt.read(item, f"receipts[{index}]")
     except (CanonicalError, FieldError) as error:

@@ -280,9 +280,7 @@ def _unpack(payload: bytes, kind: str) -> tuple[Fields, dict[str, Array]]:
         view, tensors = memoryview(payload), {}
         at = 4 + size
         for spec in specs:
-            tensors[spec.name] = from_npy(
-                bytes(view[at : at + spec.size]), spec.dtype, spec.shape
-            )
+            tensors[spec.name] = from_npy(bytes(view[at : at + spec.size]), spec.dtype, spec.shape)
             at += spec.size
         if at != len(payload):
             raise SealError("the payload is longer than it says")

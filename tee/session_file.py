@@ -11,6 +11,7 @@ own policy, and that the quote binds this session, before it seals anything to i
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -36,9 +37,7 @@ _REQUIRED: Final = {
 }
 _OPTIONAL: Final = {"collateral": MAX_COLLATERAL_BYTES, "event-log": MAX_LOG_BYTES}
 _MAX_HEAD_BYTES: Final = 1024
-MAX_FILE_BYTES: Final = (
-    sum(_REQUIRED.values()) + sum(_OPTIONAL.values()) + _MAX_HEAD_BYTES + 1024
-)
+MAX_FILE_BYTES: Final = sum(_REQUIRED.values()) + sum(_OPTIONAL.values()) + _MAX_HEAD_BYTES + 1024
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,9 @@ class SessionFile:
             VerificationError: tee.2, it is no session file.
         """
         if not path.is_file():  # opening a pipe would wait for ever
-            raise UsageError(f"{path}: no such file; expected a session file of `proofml tee serve`")
+            raise UsageError(
+                f"{path}: no such file; expected a session file of `proofml tee serve`"
+            )
         try:
             with path.open("rb") as file:
                 return cls.read(file.read(MAX_FILE_BYTES + 1))
@@ -136,7 +137,11 @@ class SessionFile:
         """
         part = path.with_name(f".{path.name}.part")
         try:
-            part.write_bytes(self.to_bytes())
+            part.unlink(missing_ok=True)
+            with os.fdopen(
+                os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "wb"
+            ) as file:
+                file.write(self.to_bytes())
             part.replace(path)
         except OSError as error:
             part.unlink(missing_ok=True)

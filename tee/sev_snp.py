@@ -1,70 +1,53 @@
-"""AMD SEV-SNP attestation reports, versions 2, 3 and 5: parse, then verify.
+"""AMD SEV-SNP: reports that end in a root that the verifier holds.
 
-Layout: SEV Secure Nested Paging Firmware ABI Specification (publication 56860), table "ATTESTATION_
-REPORT structure"; certificates: Versioned Chip Endorsement Key Certificate and KDS Interface
-Specification (publication 57230). Version 4 was never released; it has the layout of 3.
+Certificates and keys: Versioned Chip Endorsement Key Certificate and KDS Interface Specification
+(AMD 57230). A report is signed by a VCEK (a key of one chip at one TCB) or a VLEK (a key that AMD
+lends to a cloud provider, for its fleet); either is certified by an intermediate of its product
+line (ASK, ASVK), and that by the line's root (ARK). What has to hold:
 
-A report is signed by a VCEK (a key of one chip at one TCB) or a VLEK (a key that AMD lends to a
-cloud provider); either is certified by an intermediate of its product line, and that by the line's
-root (ARK). The certificate names the TCB for which its key was derived, and the chip.
+    (4) the chain ends in a root that the verifier holds
+    (5) three certificates, each signed with RSA-PSS by the next one, of its role, valid now
+    (6) the root's revocation list, where there is one, is current; the intermediate is not on it
+    (7) the key of the leaf signed the report
+    (8) the leaf is for the root's product line and the report's processor, signing key, reported
+        TCB and chip
+
+The list names intermediates alone: AMD gives all leaves the serial number 0, and takes keys out of
+use by raising the TCB, which is for appraisal (tee.19).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from cryptography import x509 as library
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.x509 import Certificate
 
+from proofml.errors import UsageError
 from proofml.tee import x509
 from proofml.tee.amd_collateral import Endorsement, read_collateral, read_endorsement
-from proofml.tee.checks import CERTIFICATES, COLLATERAL, QUOTE, SIGNATURE, refuse
+from proofml.tee.checks import CERTIFICATES, COLLATERAL, EVIDENCE, REVOCATION, SIGNATURE, refuse
 from proofml.tee.platform import Attestation, Platform, Verified
-from proofml.tee.reader import Field, Reader
 from proofml.tee.roots import Roots
-
-REPORT_BYTES: Final = 1184
-SIGNED_BYTES: Final = 0x2A0
-VERSIONS: Final = (2, 3, 4, 5)
-#: Signature algorithm 1: ECDSA, P-384, SHA-384.
-ECDSA_P384: Final = 1
-VCEK, VLEK = 0, 1
-_ORDER: Final = int(
-    "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973",
-    16,
+from proofml.tee.snp_report import (
+    HOST_VMPL,
+    PLATFORM_BITS,
+    POLICY_BITS,
+    REPORT_BYTES,
+    Report,
+    SigningKey,
+    parse,
 )
-#: Bits of the guest's policy that have a meaning; bit 17 is always set, the others are zero.
-_POLICY_BITS: Final = {
-    "smt": 16,
-    "migrate_ma": 18,
-    "debug": 19,
-    "single_socket": 20,
-    "cxl": 21,
-    "mem_aes_256_xts": 22,
-    "rapl_dis": 23,
-    "ciphertext_hiding_dram": 24,
-    "page_swap_disable": 25,
-}
-_POLICY_ALWAYS: Final = 1 << 17
-_POLICY_KNOWN: Final = 0xFFFF | _POLICY_ALWAYS | sum(1 << bit for bit in _POLICY_BITS.values())
-#: Bits of the platform's information: what is switched on.
-_PLATFORM_BITS: Final = {
-    "smt_on": 0,
-    "tsme_on": 1,
-    "ecc_on": 2,
-    "rapl_off": 3,
-    "ciphertext_hiding_on": 4,
-    "alias_check_complete": 5,
-    "tio_on": 7,
-}
-_PLATFORM_KNOWN: Final = sum(1 << bit for bit in _PLATFORM_BITS.values())
-#: Byte of each component in a TCB version; Turin has another layout.
+
+__all__ = ["REPORT_BYTES", "Report", "parse", "tcb", "verify"]
+
+RSA_BITS: Final = 4096
+#: Byte of each component in a TCB version, by product line.
 TCB_PARTS: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
     {
         "Milan": {"bootloader": 0, "tee": 1, "snp": 6, "microcode": 7},
@@ -72,201 +55,58 @@ TCB_PARTS: Final[Mapping[str, Mapping[str, int]]] = MappingProxyType(
         "Turin": {"fmc": 0, "bootloader": 1, "tee": 2, "snp": 3, "microcode": 7},
     }
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """A report of the right form; nobody has checked its signature.
-
-    Attributes:
-        policy, platform_info: bit fields as they stand.
-        signing_key: 0 VCEK, 1 VLEK.
-        *_tcb: 8 bytes, to be read by `tcb` when the product line is known.
-        signature: R and S.
-        fields: every byte, in order.
-    """
-
-    version: int
-    guest_svn: int
-    policy: int
-    family_id: bytes
-    image_id: bytes
-    vmpl: int
-    platform_info: int
-    author_key: bool
-    signing_key: int
-    report_data: bytes
-    measurement: bytes
-    host_data: bytes
-    id_key_digest: bytes
-    author_key_digest: bytes
-    report_id: bytes
-    report_id_ma: bytes
-    current_tcb: bytes
-    reported_tcb: bytes
-    committed_tcb: bytes
-    launch_tcb: bytes
-    cpuid: tuple[int, int, int] | None
-    chip_id: bytes
-    signature: tuple[int, int]
-    signed: bytes
-    fields: tuple[Field, ...]
-
-
-def parse(data: bytes) -> Report:
-    """Read a report; every reserved byte has to be zero.
-
-    Raises:
-        VerificationError: tee.3.
-    """
-    if len(data) != REPORT_BYTES:
-        refuse(QUOTE, "SEV-SNP report", expected=f"{REPORT_BYTES} bytes", got=len(data))
-    reader = Reader(data, "SEV-SNP report")
-    version = reader.integer("version", 4)
-    if version not in VERSIONS:
-        refuse(QUOTE, "SEV-SNP report: version", expected="2, 3, 4 or 5", got=version)
-    guest_svn = reader.integer("guest_svn", 4, "security version of the guest")
-    policy = reader.integer("policy", 8, "what the guest's owner allows")
-    if policy & ~_POLICY_KNOWN or not policy & _POLICY_ALWAYS:
-        refuse(QUOTE, "SEV-SNP report: policy", expected="bit 17 and known bits", got=hex(policy))
-    family_id = reader.take("family_id", 16, "of the guest, by its owner")
-    image_id = reader.take("image_id", 16, "of the guest, by its owner")
-    vmpl = reader.integer("vmpl", 4, "privilege level that asked for the report")
-    if vmpl > 3 and vmpl != 0xFFFFFFFF:  # all ones: the host asked, not the guest
-        refuse(QUOTE, "SEV-SNP report: vmpl", expected="0 to 3", got=vmpl)
-    algorithm = reader.integer("signature_algo", 4, "1: ECDSA P-384 with SHA-384")
-    if algorithm != ECDSA_P384:
-        refuse(QUOTE, "SEV-SNP report: signature_algo", expected=ECDSA_P384, got=algorithm)
-    current_tcb = reader.take("current_tcb", 8, "TCB of the running firmware")
-    platform_info = reader.integer("platform_info", 8, "what the platform has switched on")
-    if platform_info & ~_PLATFORM_KNOWN:
-        expected = "known bits"
-        refuse(QUOTE, "SEV-SNP report: platform_info", expected=expected, got=hex(platform_info))
-    flags = reader.integer("flags", 4, "author_key_en, mask_chip_key, signing_key")
-    signing_key = flags >> 2 & 7
-    if flags >> 5 or signing_key not in (VCEK, VLEK):
-        refuse(
-            QUOTE, "SEV-SNP report: flags", expected="a VCEK or VLEK, no other bit", got=hex(flags)
-        )
-    reader.zeros("reserved_4c", 4)
-    report_data = reader.take("report_data", 64, "of the guest's choice")
-    measurement = reader.take("measurement", 48, "of the guest at launch, SHA-384")
-    host_data = reader.take("host_data", 32, "of the host's choice at launch")
-    id_key_digest = reader.take("id_key_digest", 48, "SHA-384 of the key that signed the ID block")
-    author_key_digest = reader.take("author_key_digest", 48, "SHA-384 of the author's key")
-    report_id = reader.take("report_id", 32, "of this guest, changes at each launch")
-    report_id_ma = reader.take("report_id_ma", 32, "of its migration agent")
-    reported_tcb = reader.take("reported_tcb", 8, "TCB that the signing key stands for")
-    cpuid = None
-    if version == 2:
-        reader.zeros("reserved_188", 24)
-    else:
-        cpuid = (
-            reader.integer("cpuid_family", 1),
-            reader.integer("cpuid_model", 1),
-            reader.integer("cpuid_stepping", 1),
-        )
-        reader.zeros("reserved_18b", 21)
-    chip_id = reader.take("chip_id", 64, "of the processor; zeros where masked")
-    committed_tcb = reader.take("committed_tcb", 8, "TCB below which firmware cannot go back")
-    for name in ("current", "committed"):
-        for part in ("build", "minor", "major"):
-            reader.integer(f"{name}_{part}", 1, "firmware version")
-        reader.zeros(f"reserved_{name}", 1)
-    launch_tcb = reader.take("launch_tcb", 8, "TCB at the guest's launch")
-    if version == 5:
-        reader.take("launch_mit_vector", 8, "mitigations verified at launch")
-        reader.take("current_mit_vector", 8, "mitigations verified now")
-        reader.zeros("reserved_208", 152)
-    else:
-        reader.zeros("reserved_1f8", 168)
-    signature = tuple(_component(reader, name) for name in ("r", "s"))
-    reader.zeros("reserved_signature", 368)
-    reader.end()
-    return Report(
-        version=version,
-        guest_svn=guest_svn,
-        policy=policy,
-        family_id=family_id,
-        image_id=image_id,
-        vmpl=vmpl,
-        platform_info=platform_info,
-        author_key=bool(flags & 1),
-        signing_key=signing_key,
-        report_data=report_data,
-        measurement=measurement,
-        host_data=host_data,
-        id_key_digest=id_key_digest,
-        author_key_digest=author_key_digest,
-        report_id=report_id,
-        report_id_ma=report_id_ma,
-        current_tcb=current_tcb,
-        reported_tcb=reported_tcb,
-        committed_tcb=committed_tcb,
-        launch_tcb=launch_tcb,
-        cpuid=cpuid,
-        chip_id=chip_id,
-        signature=(signature[0], signature[1]),
-        signed=data[:SIGNED_BYTES],
-        fields=tuple(reader.fields),
-    )
-
-
-def _component(reader: Reader, name: str) -> int:
-    """R or S: 72 bytes, little-endian, below the order of P-384."""
-    value = reader.integer(f"signature.{name}", 72, "little-endian")
-    if not 0 < value < _ORDER:
-        refuse(QUOTE, f"SEV-SNP report: {name}", expected="1 to the order of P-384", got=hex(value))
-    return value
-
-
-def tcb(product: str, data: bytes) -> dict[str, int]:
-    """The components of a TCB version by name; raises tee.8 where other bytes are set."""
-    parts = TCB_PARTS[product]
-    found = {name: data[at] for name, at in parts.items()}
-    if any(byte for at, byte in enumerate(data) if at not in parts.values()):
-        refuse(COLLATERAL, f"TCB version of {product}", expected="reserved zeros", got=data.hex())
-    return found
+#: Family -> models, first and last -> product line.
+_PROCESSORS: Final[Mapping[int, tuple[tuple[int, int, str], ...]]] = MappingProxyType(
+    {
+        0x19: ((0x00, 0x0F, "Milan"), (0x10, 0x1F, "Genoa"), (0xA0, 0xAF, "Genoa")),
+        0x1A: ((0x00, 0x1F, "Turin"),),
+    }
+)
 
 
 def verify(evidence: Attestation, roots: Roots, now: int) -> Verified:
-    """What the report says, once signature, certificates and revocation list hold at `now`.
+    """What the report says, once signature, certificates and revocation list hold at a time.
 
-    Without a list in the collateral nothing shows that no certificate was revoked: then
-    `details["revocation"]` is `unknown`, which appraisal takes up.
+    Without a list in the collateral nothing shows that the intermediate was not revoked: then
+    `details["revocation"]` is `unknown`, else `checked`.
+
+    Each security version (`snp_svn`, ...) is the lowest of three: the one for which the signing key
+    was derived (`reported_...`), the one to which the host can go back (`committed_...`), and the
+    one under which the guest was launched (`launch_...`). Whoever broke one of them could have
+    forged the measurement, or can take over the guest.
+
+    Args:
+        now: seconds since 1970.
 
     Raises:
-        VerificationError: tee.3 to tee.8.
+        VerificationError: tee.2, collateral; tee.3, the report's form; tee.4 to tee.8 as above.
     """
+    if evidence.platform is not Platform.SEV_SNP:
+        raise UsageError(f"evidence of {evidence.platform} where that of sev-snp was expected")
+    if evidence.event_log:
+        expected = "none, no register grows"
+        refuse(EVIDENCE, "SEV-SNP event log", expected=expected, got=len(evidence.event_log))
     report = parse(evidence.quote)
     collateral = read_collateral(evidence.collateral)
     path = x509.walk([collateral.leaf, *collateral.chain], Platform.SEV_SNP, roots, now)
-    not_before, not_after = path.not_before, path.not_after
-    if len(path.certificates) != 3:
-        refuse(
-            CERTIFICATES,
-            "SEV-SNP chain",
-            expected="key, intermediate and root",
-            got=f"{len(path.certificates)} certificates",
-        )
+    _check_chain(path)
+    low, high = path.not_before, path.not_after
     if collateral.crl is not None:
+        # (6)
         ark = path.certificates[-1]
-        low, high = x509.check_crl(collateral.crl, ark, path.certificates[1:], now)
-        not_before, not_after = max(not_before, low), min(not_after, high)
-    endorsement = read_endorsement(path.leaf)
+        listed = x509.check_crl(collateral.crl, ark, path.certificates[1:], now)
+        _check_algorithm(collateral.crl, REVOCATION, "revocation list")
+        low, high = max(low, listed[0]), min(high, listed[1])
     _check_signature(report, path.leaf)
-    _check_endorsement(report, endorsement, path.root.product)
-    product = endorsement.product
-    reported = tcb(product, report.reported_tcb)
-    svns = {f"{name}_svn": number for name, number in reported.items()}
-    committed = tcb(product, report.committed_tcb).items()
-    svns |= {f"committed_{name}_svn": number for name, number in committed}
-    svns["guest_svn"] = report.guest_svn
-    attributes = {name: bool(report.policy >> bit & 1) for name, bit in _POLICY_BITS.items()}
-    attributes |= {
-        name: bool(report.platform_info >> bit & 1) for name, bit in _PLATFORM_BITS.items()
+    found = _check_endorsement(report, path)
+    versions = {
+        when: tcb(found.product, data)
+        for when, data in (
+            ("reported", report.reported_tcb),
+            ("committed", report.committed_tcb),
+            ("launch", report.launch_tcb),
+        )
     }
-    attributes["vmpl0"] = report.vmpl == 0
     return Verified(
         platform=Platform.SEV_SNP,
         root=path.root,
@@ -279,25 +119,57 @@ def verify(evidence: Attestation, roots: Roots, now: int) -> Verified:
             "family_id": report.family_id.hex(),
             "image_id": report.image_id.hex(),
         },
-        svns=svns,
-        attributes=attributes,
-        not_before=not_before,
-        not_after=not_after,
-        details={
-            "product": product,
-            "signing key": "VLEK" if report.signing_key == VLEK else "VCEK",
-            "chip id": report.chip_id.hex(),
-            "vmpl": str(report.vmpl),
-            "policy abi": f"{report.policy >> 8 & 0xFF}.{report.policy & 0xFF}",
-            "revocation": "unknown" if collateral.crl is None else "checked",
-        },
+        svns=_svns(versions) | {"guest_svn": report.guest_svn},
+        attributes=_attributes(report),
+        not_before=low,
+        not_after=high,
+        details=_details(report, found)
+        | {"revocation": "unknown" if collateral.crl is None else "checked"},
     )
 
 
-def _check_signature(report: Report, leaf: Certificate) -> None:
+def tcb(product: str, data: bytes) -> dict[str, int]:
+    """The components of a TCB version, 8 bytes, by name; raises tee.8 where other bytes are set."""
+    parts = TCB_PARTS[product]
+    if any(byte for at, byte in enumerate(data) if at not in parts.values()):
+        refuse(COLLATERAL, f"TCB version of {product}", expected="reserved zeros", got=data.hex())
+    return {name: data[at] for name, at in parts.items()}
+
+
+def _check_chain(path: x509.Path) -> None:
+    """(5) What AMD's certificates have beyond the common rules."""
+    if len(path.certificates) != 3:
+        expected, got = "key, intermediate and root", f"{len(path.certificates)} certificates"
+        refuse(CERTIFICATES, "SEV-SNP chain", expected=expected, got=got)
+    for certificate in path.certificates:
+        _check_algorithm(certificate, CERTIFICATES, f"certificate {x509.name_of(certificate)!r}")
+    for certificate in path.certificates[1:]:
+        key = certificate.public_key()
+        if not isinstance(key, rsa.RSAPublicKey) or key.key_size != RSA_BITS:
+            what = f"certificate {x509.name_of(certificate)!r}"
+            refuse(CERTIFICATES, what, expected=f"a key of RSA-{RSA_BITS}", got="another one")
+    leaf = path.leaf.public_key()
+    if not isinstance(leaf, ec.EllipticCurvePublicKey) or leaf.curve.name != "secp384r1":
+        what = "certificate of the signing key"
+        refuse(CERTIFICATES, what, expected="a key of P-384", got="another one")
+
+
+def _check_algorithm(
+    signed: library.Certificate | library.CertificateRevocationList, number: str, what: str
+) -> None:
+    used = signed.signature_hash_algorithm
+    by_pss = isinstance(signed.signature_algorithm_parameters, padding.PSS)
+    if not by_pss or used is None or used.name != "sha384":
+        got = signed.signature_algorithm_oid.dotted_string
+        refuse(number, f"{what}: signature", expected="RSA-PSS with SHA-384", got=got)
+
+
+def _check_signature(report: Report, leaf: library.Certificate) -> None:
+    """(7)"""
+    if report.signing_key is SigningKey.NONE:
+        refuse(SIGNATURE, "SEV-SNP report", expected="a signature", got="none, as it says itself")
     key = leaf.public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp384r1":
-        refuse(CERTIFICATES, "certificate of the signing key", expected="a key of P-384")
+    assert isinstance(key, ec.EllipticCurvePublicKey)
     try:
         signature = encode_dss_signature(*report.signature)
         key.verify(signature, report.signed, ec.ECDSA(hashes.SHA384()))
@@ -305,22 +177,81 @@ def _check_signature(report: Report, leaf: Certificate) -> None:
         refuse(SIGNATURE, "SEV-SNP report: not signed by the key of its certificate")
 
 
-def _check_endorsement(report: Report, found: Endorsement, line: str) -> None:
-    """The certificate is for this chip, at this TCB, of the root's product line."""
+def _check_endorsement(report: Report, path: x509.Path) -> Endorsement:
+    """(8)"""
+    found = read_endorsement(path.leaf)
+    line = path.root.product
     if line and found.product != line:
         refuse(COLLATERAL, "product of the certificate", expected=line, got=found.product)
-    kind = "VLEK" if report.signing_key == VLEK else "VCEK"
+    kind = report.signing_key.name
     if found.kind != kind:
-        refuse(COLLATERAL, "signing key of the report", expected=f"a {kind}", got=found.kind)
+        refuse(COLLATERAL, "certificate of the signing key", expected=f"a {kind}", got=found.kind)
+    _check_intermediate(found.kind, path)
+    if report.cpuid is not None:
+        family, model, _ = report.cpuid
+        lines = _PROCESSORS.get(family, ())
+        if found.product not in {name for low, high, name in lines if low <= model <= high}:
+            got = f"family {family:#x}, model {model:#x}"
+            refuse(COLLATERAL, "processor of the report", expected=found.product, got=got)
     reported = tcb(found.product, report.reported_tcb)
-    for name, number in reported.items():
-        if found.tcb.get(name) != number:
-            refuse(
-                COLLATERAL,
-                f"reported TCB: {name}",
-                expected=f"{found.tcb.get(name)}, of the certificate",
-                got=number,
-            )
+    if found.tcb != reported:
+        refuse(
+            COLLATERAL,
+            "reported TCB",
+            expected=f"{_words(found.tcb)}, as in the certificate",
+            got=_words(reported),
+        )
     # A VLEK is lent for a fleet, and names the provider in the place of a chip.
     if found.chip_id is not None and found.chip_id.ljust(64, b"\0") != report.chip_id:
-        refuse(COLLATERAL, "chip id", expected=found.chip_id.hex(), got=report.chip_id.hex())
+        masked = not any(report.chip_id)
+        got = "zeros, the host masks it" if masked else report.chip_id.hex()
+        refuse(COLLATERAL, "chip id", expected=found.chip_id.hex(), got=got)
+    return found
+
+
+def _check_intermediate(kind: str, path: x509.Path) -> None:
+    """An ASVK certifies VLEKs alone, an ASK VCEKs alone; their names tell them apart."""
+    name = x509.name_of(path.certificates[1])
+    issues = "VLEK" if name.startswith("SEV-VLEK-") else "VCEK"
+    if kind != issues:
+        refuse(COLLATERAL, f"key certified by {name!r}", expected=f"a {issues}", got=f"a {kind}")
+
+
+def _words(components: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in components.items())
+
+
+def _svns(versions: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    """Of each component the lowest, and each."""
+    found = {
+        f"{name}_svn": min(components[name] for components in versions.values())
+        for name in versions["reported"]
+    }
+    for when, components in versions.items():
+        found |= {f"{when}_{name}_svn": number for name, number in components.items()}
+    return found
+
+
+def _attributes(report: Report) -> dict[str, bool]:
+    found = {name: bool(report.policy >> bit & 1) for name, bit in POLICY_BITS.items()}
+    found |= {name: bool(report.platform_info >> bit & 1) for name, bit in PLATFORM_BITS.items()}
+    return found | {"vmpl0": report.vmpl == 0}
+
+
+def _details(report: Report, found: Endorsement) -> dict[str, str]:
+    details = {
+        "quote": f"report of version {report.version}",
+        "product": found.product,
+        "signing key": found.kind,
+        "chip id": report.chip_id.hex(),
+        "vmpl": "host" if report.vmpl == HOST_VMPL else str(report.vmpl),
+        "policy abi": f"{report.policy >> 8 & 0xFF}.{report.policy & 0xFF}",
+        "firmware": ".".join(map(str, report.current_version)),
+        "committed firmware": ".".join(map(str, report.committed_version)),
+    }
+    if found.provider:
+        details["provider"] = found.provider
+    if report.launch_mit_vector is not None and report.current_mit_vector is not None:
+        details["mitigations at launch"] = f"{report.launch_mit_vector:#x}"
+        details["mitigations"] = f"{report.current_mit_vector:#x}"
+    return details

@@ -3,35 +3,53 @@
 `cryptography` parses and verifies; its own path builder is for TLS and takes neither AMD's
 RSA-PSS nor certificates without names for a host, so the path rules of RFC 5280, section 6.1, that
 such chains use stand here: names, signatures, validity, basic constraints, path length, key usage,
-and no critical extension that nobody understands.
+and no critical extension that nobody understands. A chain is walked from its root down, so that no
+key verifies anything before it was verified itself.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import ExtensionOID
 
 from proofml.tee.checks import CERTIFICATES, REVOCATION, ROOT, refuse
 from proofml.tee.platform import Platform, Root
 from proofml.tee.roots import Roots, fingerprint
 
+# All VCEKs have the serial number 0. The library reads such certificates and says so each time.
+warnings.filterwarnings(
+    "ignore", "Parsed a serial number which wasn't positive", CryptographyDeprecationWarning
+)
+
 T = TypeVar("T", bound=x509.ExtensionType)
 
-MAX_CERTIFICATE_BYTES = 1 << 14
-MAX_CRL_BYTES = 1 << 20
-MAX_CHAIN = 8
+MAX_CERTIFICATE_BYTES: Final = 1 << 14
+MAX_CRL_BYTES: Final = 1 << 20
+MAX_CHAIN: Final = 8
+#: Hashes of signatures; a certificate under an older one is refused, whoever signed it.
+_HASHES: Final = frozenset({"sha256", "sha384", "sha512"})
 #: Critical extensions that the walk itself looks at.
 _UNDERSTOOD = frozenset({ExtensionOID.BASIC_CONSTRAINTS, ExtensionOID.KEY_USAGE})
 #: What a hostile certificate makes the library raise, besides signatures that are wrong.
-_BROKEN = (ValueError, TypeError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType)
+_BROKEN = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 def load_der(data: bytes, what: str) -> x509.Certificate:
@@ -46,13 +64,14 @@ def load_der(data: bytes, what: str) -> x509.Certificate:
         _ = found.extensions, found.subject, found.issuer
     except _BROKEN as error:
         refuse(CERTIFICATES, f"{what}: {error}", expected="a certificate")
-    except x509.DuplicateExtension as error:
-        refuse(CERTIFICATES, f"{what}: {error}", expected="each extension once")
     return found
 
 
 def load_pems(text: bytes, what: str) -> tuple[x509.Certificate, ...]:
-    """One to eight certificates from PEM and nothing in between; raises tee.5."""
+    """One to eight certificates from PEM and nothing in between; raises tee.5.
+
+    One chain has one text: lines of 64 characters that end in a line feed.
+    """
     if len(text) > 2 * MAX_CHAIN * MAX_CERTIFICATE_BYTES:
         refuse(CERTIFICATES, what, expected="a chain of certificates", got=f"{len(text)} bytes")
     try:
@@ -61,6 +80,8 @@ def load_pems(text: bytes, what: str) -> tuple[x509.Certificate, ...]:
         refuse(CERTIFICATES, f"{what}: {error}", expected="certificates as PEM")
     if not 1 <= len(found) <= MAX_CHAIN:
         refuse(CERTIFICATES, what, expected=f"1 to {MAX_CHAIN} certificates", got=len(found))
+    if b"".join(one.public_bytes(Encoding.PEM) for one in found) != text:
+        refuse(CERTIFICATES, what, expected="PEM and nothing else", got="other characters too")
     return tuple(load_der(one.public_bytes(Encoding.DER), what) for one in found)
 
 
@@ -74,8 +95,11 @@ def seconds(moment: datetime) -> int:
 
 
 def as_text(moment: int) -> str:
-    """A time for messages: UTC, to the second."""
-    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """A time for messages: UTC, to the second; outside of the years 1 to 9999 the bare number."""
+    try:
+        return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, OSError, ValueError):
+        return f"{moment} s"
 
 
 def name_of(certificate: x509.Certificate) -> str:
@@ -119,9 +143,11 @@ def walk(chain: Sequence[x509.Certificate], platform: Platform, roots: Roots, no
             expected="one of " + ", ".join(roots.names(platform)),
             got=fingerprint(last),
         )
-    for index, certificate in enumerate(chain):
-        issuer = chain[min(index + 1, len(chain) - 1)]
+    issuer = chain[-1]
+    for certificate in reversed(chain):
         _check_link(certificate, issuer)
+        issuer = certificate
+    for index, certificate in enumerate(chain):
         _check_role(certificate, index)
     after = [seconds(one.not_valid_after_utc) for one in chain]
     before = [seconds(one.not_valid_before_utc) for one in chain]
@@ -146,6 +172,11 @@ def _check_link(certificate: x509.Certificate, issuer: x509.Certificate) -> None
             got=certificate.issuer.rfc4514_string(),
         )
     try:
+        used = certificate.signature_hash_algorithm
+        if used is None or used.name not in _HASHES:
+            got = "none" if used is None else used.name
+            expected = ", ".join(sorted(_HASHES))
+            refuse(CERTIFICATES, f"certificate {name!r}: hash", expected=expected, got=got)
         certificate.verify_directly_issued_by(issuer)
     except InvalidSignature:
         refuse(CERTIFICATES, f"certificate {name!r}: not signed by {name_of(issuer)!r}")
@@ -201,9 +232,22 @@ def load_crl(data: bytes, what: str) -> x509.CertificateRevocationList:
         if found.public_bytes(Encoding.DER) != data:
             refuse(REVOCATION, what, expected="one revocation list", got="other bytes too")
         _ = found.extensions, found.issuer
-    except (*_BROKEN, x509.DuplicateExtension) as error:
+    except _BROKEN as error:
         refuse(REVOCATION, f"{what}: {error}", expected="a revocation list as DER")
     return found
+
+
+def load_pem_crl(text: bytes, what: str) -> x509.CertificateRevocationList:
+    """A revocation list from PEM and nothing beside it; raises tee.6."""
+    if len(text) > 2 * MAX_CRL_BYTES:
+        refuse(REVOCATION, what, expected="a revocation list as PEM", got=f"{len(text)} bytes")
+    try:
+        found = x509.load_pem_x509_crl(text)
+    except _BROKEN as error:
+        refuse(REVOCATION, f"{what}: {error}", expected="a revocation list as PEM")
+    if found.public_bytes(Encoding.PEM) != text:
+        refuse(REVOCATION, what, expected="PEM and nothing else", got="other characters too")
+    return load_crl(found.public_bytes(Encoding.DER), what)
 
 
 def check_crl(
@@ -228,6 +272,7 @@ def check_crl(
             expected=issuer.subject.rfc4514_string(),
             got=crl.issuer.rfc4514_string(),
         )
+    _check_role_for_crl(issuer)
     if not _crl_signed(crl, issuer):
         refuse(REVOCATION, f"revocation list: not signed by {name!r}")
     for extension in crl.extensions:
@@ -250,7 +295,7 @@ def check_crl(
             got="one outside",
         )
     for certificate in certificates:
-        if crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None:
+        if _listed(crl, certificate):
             refuse(
                 REVOCATION,
                 f"certificate {name_of(certificate)!r}",
@@ -260,19 +305,30 @@ def check_crl(
     return low, high
 
 
+def _listed(crl: x509.CertificateRevocationList, certificate: x509.Certificate) -> bool:
+    """Whatever the entry says besides the number: nothing takes a certificate off a full list."""
+    try:
+        found = crl.get_revoked_certificate_by_serial_number(certificate.serial_number)
+    except _BROKEN as error:
+        refuse(REVOCATION, f"revocation list: {error}", expected="entries that can be read")
+    return found is not None
+
+
+def _check_role_for_crl(issuer: x509.Certificate) -> None:
+    usage = _extension(issuer, x509.KeyUsage)
+    if usage is not None and not usage.crl_sign:
+        expected = "signing revocation lists"
+        refuse(REVOCATION, f"certificate {name_of(issuer)!r}: key usage", expected=expected)
+
+
 def _crl_signed(crl: x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
-    """`is_signature_valid` of the library refuses RSA-PSS; AMD signs with nothing else."""
     key = issuer.public_key()
     try:
-        if isinstance(key, rsa.RSAPublicKey):
-            hashed = crl.signature_hash_algorithm
-            parameters = crl.signature_algorithm_parameters
-            if hashed is None or not isinstance(parameters, padding.PSS | padding.PKCS1v15):
-                return False
-            key.verify(crl.signature, crl.tbs_certlist_bytes, parameters, hashed)
-            return True
-        return isinstance(key, ec.EllipticCurvePublicKey) and crl.is_signature_valid(key)
-    except InvalidSignature:
-        return False
+        used = crl.signature_hash_algorithm
+        if used is None or used.name not in _HASHES:
+            return False
+        return isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) and (
+            crl.is_signature_valid(key)
+        )
     except _BROKEN:
         return False

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from proofml.api import prove, verify
+    from proofml.api import open, prove, seal, verify
     from proofml.backend import Backend, Context, Request
     from proofml.errors import (
         BackendFailed,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from proofml.model import Model
     from proofml.policy import Policy
     from proofml.proof import Proof
+    from proofml.sealed import Sealed, Secret
     from proofml.statement import Statement, Visibility
     from proofml.store import Store
     from proofml.verdict import Status, Verdict
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
-    "api": ("prove", "verify"),
+    "api": ("open", "prove", "seal", "verify"),
     "backend": ("Backend", "Context", "Request"),
     "errors": (
         "BackendFailed",
@@ -54,6 +55,7 @@ _HOME = {
     "model": ("Model",),
     "policy": ("Policy",),
     "proof": ("Proof",),
+    "sealed": ("Sealed", "Secret"),
     "statement": ("Statement", "Visibility"),
     "store": ("Store",),
     "verdict": ("Status", "Verdict"),
@@ -77,6 +79,8 @@ __all__ = [
     "Proof",
     "ProofmlError",
     "Request",
+    "Sealed",
+    "Secret",
     "SigningKey",
     "Statement",
     "Status",
@@ -88,7 +92,9 @@ __all__ = [
     "Visibility",
     "export_sklearn",
     "export_torch",
+    "open",
     "prove",
+    "seal",
     "verify",
 ]
 

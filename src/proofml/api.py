@@ -1,4 +1,4 @@
-"""The verbs `prove` and `verify`."""
+"""The four verbs: `seal`, `prove`, `verify`, `open`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from proofml.backend import Context, Request, backend_names, get_backend
-from proofml.errors import BackendFailed, UsageError, VerificationError
+from proofml.backend import (
+    Backend,
+    Context,
+    Request,
+    SealingBackend,
+    backend_names,
+    get_backend,
+)
+from proofml.errors import (
+    BackendFailed,
+    BackendUnavailable,
+    PolicyRefused,
+    UsageError,
+    VerificationError,
+)
 from proofml.expectation import Expectation
 from proofml.guarantee import Integrity
 from proofml.judge import Bench, judge
@@ -16,14 +29,80 @@ from proofml.model import Model
 from proofml.policy import Policy
 from proofml.proof import Proof
 from proofml.router import route
+from proofml.sealed import Sealed, Secret
 from proofml.store import Store
 from proofml.tensors import Array
-from proofml.verdict import Verdict
+from proofml.verdict import Status, Verdict
+
+
+def seal(
+    model: Model,
+    inputs: Mapping[str, Array],
+    *,
+    backend: str,
+    recipient: bytes | None = None,
+    policy: Policy | None = None,
+    context: Context | None = None,
+) -> tuple[Sealed, Secret]:
+    """Seal inputs so that the prover computes on what it cannot read.
+
+    Args:
+        inputs: name -> array, of the dtypes and shapes that the model declares.
+        backend: by name; one that seals.
+        recipient: whom to seal to, where the backend has somebody: the bytes of the file that
+            names them, which are verified under `policy` first.
+
+    Returns:
+        What goes to the prover, and what stays with the caller.
+
+    Raises:
+        UsageError, UnsupportedModel, BackendUnavailable, BackendFailed.
+        VerificationError: the recipient's evidence is bad.
+        PolicyRefused: the recipient's evidence is good and the policy says no.
+    """
+    policy = policy or Policy()
+    _check_sections(policy)
+    context = context or Context(Store.default())
+    arrays = model.check_inputs(inputs)
+    chosen = _sealing(get_backend(backend))
+    probe = chosen.probe()
+    if not probe.available:
+        raise BackendUnavailable(f"{chosen.name}: {probe.detail}")
+    message, data = chosen.seal(model, arrays, recipient, policy, context)
+    sealed = Sealed(chosen.name, model.digest, message)
+    return sealed, Secret(chosen.name, model.digest, sealed.digest, data)
+
+
+def open(proof: Proof, secret: Secret, verdict: Verdict) -> dict[str, Array]:
+    """The outputs of a proof over inputs that were sealed with `secret`: name -> array.
+
+    Nothing is decrypted without an accepted verdict for exactly this proof: a prover who sees what
+    becomes of results that it made up can learn a secret from it.
+
+    Raises:
+        PolicyRefused: there is no accepted verdict for exactly this proof.
+        UsageError: the secret is of another backend or model.
+        VerificationError: the proof is over other inputs than those that this secret sealed.
+    """
+    if verdict.status is not Status.ACCEPTED or verdict.proof_sha256 != proof.digest:
+        raise PolicyRefused(["`open` takes an accepted verdict for exactly this proof"])
+    if (proof.backend, proof.statement.model.canonical_sha256) != (secret.backend, secret.model):
+        raise UsageError(
+            f"the secret is of {secret.backend} and model {secret.model}, the proof of "
+            f"{proof.backend} and model {proof.statement.model.canonical_sha256}"
+        )
+    return dict(_sealing(get_backend(proof.backend)).open(proof, secret.data))
+
+
+def _sealing(backend: Backend) -> SealingBackend:
+    if not isinstance(backend, SealingBackend):
+        raise UsageError(f"{backend.name} seals nothing; `proofml backends` shows which ones do")
+    return backend
 
 
 def prove(
     model: Model,
-    inputs: Mapping[str, Array],
+    inputs: Mapping[str, Array] | Sealed,
     *,
     backend: str | None = None,
     integrity: frozenset[Integrity] | None = None,
@@ -36,8 +115,9 @@ def prove(
 
     Args:
         model: from `Model.load`.
-        inputs: name -> array, of the dtypes and shapes that the model declares.
-        backend: by name; None for the cheapest that meets `integrity` and the request.
+        inputs: name -> array, of the dtypes and shapes that the model declares; or `Sealed`.
+        backend: by name; None for the cheapest that meets `integrity` and the request, and for
+            the one that sealed.
         integrity: kinds of which the backend must offer one.
         request: visibilities, options and limits; `nonce` overrides the one in it.
         signers: keys that sign the proof.
@@ -49,9 +129,20 @@ def prove(
     if nonce is not None:
         request = replace(request, nonce=nonce)
     context = context or Context(Store.default())
-    arrays = model.check_inputs(inputs)
-    chosen = route(model, request, name=backend, integrity=integrity)
-    evidence = chosen.prove(model, arrays, request, context)
+    if isinstance(inputs, Sealed):
+        if backend not in (None, inputs.backend):
+            raise UsageError(f"inputs sealed for {inputs.backend} cannot be proven with {backend}")
+        if inputs.model != model.digest:
+            raise UsageError(
+                f"{model.name} ({model.digest}): the inputs were sealed for another model, "
+                f"{inputs.model}"
+            )
+        chosen = route(model, request, name=inputs.backend, integrity=integrity)
+        evidence = _sealing(chosen).prove_sealed(model, inputs.message, request, context)
+    else:
+        arrays = model.check_inputs(inputs)
+        chosen = route(model, request, name=backend, integrity=integrity)
+        evidence = chosen.prove(model, arrays, request, context)
     proof = Proof.build(
         evidence.statement,
         chosen.name,

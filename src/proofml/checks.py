@@ -37,6 +37,7 @@ CORE_CHECKS: Mapping[str, str] = {
 class Result(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
+    REFUSED = "refused"
     ASSUMED = "assumed"
     SKIPPED = "not applicable"
 
@@ -85,6 +86,10 @@ class Checks:
     def skipped(self, number: str, detail: str) -> None:
         """The check has nothing to look at in this proof; `detail` says why."""
         self._record(number, Result.SKIPPED, detail)
+
+    def refused(self, number: str, detail: str) -> None:
+        """The evidence is good and the policy says no; the guarantee carries the objection."""
+        self._record(number, Result.REFUSED, detail)
 
     def assumed(self, number: str, assumption: str, detail: str = "") -> None:
         """The check could not be made; what it would have shown becomes an assumption."""

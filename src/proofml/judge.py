@@ -96,6 +96,7 @@ def judge(
             error=error,
             signers=() if parsed is None else parsed.signers,
             notes=None if parsed is None else parsed.notes,
+            proof_sha256=None if parsed is None else parsed.digest,
         )
     except PolicyRefused as refusal:
         assert parsed is not None  # only a backend refuses, and it was given the parsed proof
@@ -107,6 +108,7 @@ def judge(
             reasons=refusal.reasons,
             signers=parsed.signers,
             notes=parsed.notes,
+            proof_sha256=parsed.digest,
         )
     objections = policy.objections(parsed.backend, guarantee)
     status = Status.REFUSED if objections else Status.ACCEPTED
@@ -126,6 +128,7 @@ def judge(
             for role, claim in parsed.statement.tensors()
             if claim.visibility is Visibility.PUBLIC
         },
+        proof_sha256=parsed.digest,
     )
 
 

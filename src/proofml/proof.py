@@ -114,6 +114,11 @@ class Proof:
     #: Keys that an envelope names and whose signatures nobody checked; `signers` is then empty.
     unchecked: tuple[str, ...] = ()
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the attestation, which names all evidence by digest; 64 hexadecimal digits."""
+        return sha256(self.attestation)
+
     # -- making ---------------------------------------------------------------------------
 
     @classmethod

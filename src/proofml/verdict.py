@@ -42,6 +42,8 @@ class Verdict:
         signers: keys whose signatures verified.
         notes: the prover's own words, shown and not believed.
         tensors: the public tensors by role (`input.0`, `output.0`); None where it is invalid.
+        proof_sha256: of the attestation, which names all evidence by digest: which proof this
+            verdict is about; None where it could not be read.
     """
 
     status: Status
@@ -54,6 +56,7 @@ class Verdict:
     signers: tuple[str, ...] = ()
     notes: Mapping[str, str] | None = None
     tensors: Mapping[str, Array] | None = None
+    proof_sha256: str | None = None
 
     def output(self, name: str) -> Array:
         """A public output by name, of an accepted verdict.
@@ -100,6 +103,7 @@ class Verdict:
             "guarantee": None if self.guarantee is None else self.guarantee.to_json(),
             "statement": None if self.statement is None else self.statement.to_json(),
             "statement_sha256": None if self.statement is None else self.statement.digest,
+            "proof_sha256": self.proof_sha256,
             "signers": list(self.signers),
             "checks": [check.to_json() for check in self.checks],
             "prover_notes": dict(self.notes or {}),

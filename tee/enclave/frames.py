@@ -70,7 +70,7 @@ def encode(frame: Frame) -> bytes:
     Raises:
         FrameError: a frame that `read` would refuse.
     """
-    sizes = [[name, len(frame.blobs[name])] for name in sorted(frame.blobs)]
+    sizes: list[JSON] = [[name, len(frame.blobs[name])] for name in sorted(frame.blobs)]
     try:
         head = dumps({"blobs": sizes, "body": frame.body})
     except CanonicalError as error:

@@ -14,6 +14,7 @@ the new one has no special rights (`ptrace(2)`, "Ptrace access mode checking").
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -34,7 +35,8 @@ ISOLATION: Final = {
     "ipc": "an IPC namespace of its own",
     "uts": "a host name of its own",
     "empty-root": "a root directory without files that cannot be written to",
-    "no-capabilities": "no capability in any set, and no way to get one",
+    "no-namespaces": "no further user namespace, in which there would be capabilities again",
+    "no-capabilities": "no capability in any set",
     "no-new-privileges": "executing a file cannot add privileges",
     "undumpable": "no core dump; no tracing and no reading of its memory by the same user",
 }
@@ -58,6 +60,7 @@ _PR_CAP_AMBIENT_CLEAR_ALL = 4
 #: A set-user-id file, or user 0, gives no capabilities; all bits locked.
 _SECUREBITS = 0x01 | 0x02 | 0x04 | 0x08 | 0x20 | 0x40 | 0x80
 _CAPABILITY_VERSION_3 = 0x20080522
+_MAX_USER_NAMESPACES = "/proc/sys/user/max_user_namespaces"
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41}
 
 #: Address space that an interpreter with native libraries maps without using it.
@@ -94,7 +97,7 @@ def enter_namespaces() -> dict[str, bool]:
     The calling process must have one thread.
 
     Returns:
-        Name of the namespace -> whether it is a new one.
+        Name of the namespace -> whether it is a new one; also `no-namespaces`.
     """
     libc = _libc()
     user, group = os.getuid(), os.getgid()
@@ -115,6 +118,8 @@ def enter_namespaces() -> dict[str, bool]:
             ("gid_map", f"{group} {group} 1"),
         ):
             _tell(f"/proc/self/{name}", text)
+    # Counted in each user namespace: the host may have as many as before.
+    reached["no-namespaces"] = reached["user"] and _tell(_MAX_USER_NAMESPACES, "0")
     if reached["uts"]:
         try:
             socket.sethostname(HOST_NAME)
@@ -123,12 +128,14 @@ def enter_namespaces() -> dict[str, bool]:
     return reached
 
 
-def _tell(path: str, text: str) -> None:
+def _tell(path: str, text: str) -> bool:
+    """Whether the kernel takes it; what rests on it fails otherwise, and that is recorded."""
     try:
         with open(path, "w", encoding="ascii") as file:
             file.write(text)
     except OSError:
-        pass  # what rests on it fails, and is recorded as not reached
+        return False
+    return True
 
 
 def empty_root() -> bool:
@@ -157,7 +164,7 @@ def empty_root() -> bool:
     if libc.umount2(b".", _MNT_DETACH) != 0:
         return False
     os.chdir("/")
-    return libc.mount(None, b"/", None, _MS_REMOUNT | _MS_RDONLY | flags, None) == 0
+    return bool(libc.mount(None, b"/", None, _MS_REMOUNT | _MS_RDONLY | flags, None) == 0)
 
 
 def die_with_parent() -> None:
@@ -230,7 +237,5 @@ def close_all_but(keep: Collection[int]) -> None:
     """Close every descriptor that is not in `keep`."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) not in keep:
-            try:
+            with contextlib.suppress(OSError):  # the one by which the folder was read
                 os.close(int(name))
-            except OSError:
-                pass  # the one by which the folder was read

@@ -3,7 +3,7 @@
 Requests, to the isolated process and to a server alike, by the key `op` of their body:
 
     start        (isolated process only) the model and what the enclave is to be
-    session      -> the session file's content (a server answers it, from what it got at the start)
+    about        (server only) -> mode, configuration, and in session mode the session and its quote
     infer        tensors in the open, nonce -> Statement, outputs, receipt or quote
     infer-sealed one sealed message, nonce -> Statement, sealed outputs, receipt
     checkpoint   nonce -> a signed checkpoint
@@ -57,7 +57,9 @@ def failure(error: BaseException) -> Frame:
     return Frame({"ok": False, "error": kind, "message": printable(text)})
 
 
-def success(body: Mapping[str, JSON] | None = None, blobs: Mapping[str, bytes] | None = None) -> Frame:
+def success(
+    body: Mapping[str, JSON] | None = None, blobs: Mapping[str, bytes] | None = None
+) -> Frame:
     """A reply that carries a result."""
     return Frame({"ok": True, **(body or {})}, blobs or {})
 
@@ -96,9 +98,7 @@ def put_tensors(key: str, role: str, tensors: Mapping[str, Array]) -> Frame:
     return Frame({key: specs}, blobs)
 
 
-def take_tensors(
-    fields: Fields, key: str, role: str, blobs: dict[str, bytes]
-) -> dict[str, Array]:
+def take_tensors(fields: Fields, key: str, role: str, blobs: dict[str, bytes]) -> dict[str, Array]:
     """What `put_tensors` made, taken out of `blobs`; arrays are read-only.
 
     Raises:

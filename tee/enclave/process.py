@@ -4,7 +4,8 @@ Arguments, in this order:
 
     CONTROL    descriptor of a socket to the host
     QUOTES     descriptor of a socket to the platform
-    LIFELINE   descriptor of a pipe of which the host holds the other end: it ends, so do we
+    LIFELINE   descriptor of a socket on which the host is told the inner process's number; when it
+               ends, so do we
     PLATFORM   name of the platform
     MEMORY     bytes, 0 for no limit
     FRAME      bytes of the largest request
@@ -22,17 +23,16 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from proofml.tee.enclave import isolation
 
-if TYPE_CHECKING:
-    from proofml.tee.enclave.service import Service
-
 #: Exit status where the process could not begin its work.
 BROKEN: Final = 3
+#: Of a process number on the lifeline, big-endian.
+NUMBER_BYTES: Final = 8
 
 
 @dataclass(frozen=True)
@@ -53,22 +53,35 @@ class Arguments:
         return cls(int(control), int(quotes), int(lifeline), platform, int(memory), int(frame))
 
 
-def main(values: Sequence[str]) -> int:
+#: What the inner process does once it is isolated: reached isolation, socket to the host, to the
+#: platform, arguments.
+Work = Callable[[Mapping[str, bool], socket.socket, socket.socket, Arguments], None]
+
+
+def main(values: Sequence[str], work: Work | None = None) -> int:
     """Enter the namespaces, fork, and be one of the two; returns the exit status."""
     arguments = Arguments.read(values)
-    namespaces = isolation.enter_namespaces()
+    reached = isolation.enter_namespaces()
     up_read, up_write = os.pipe()
     down_read, down_write = os.pipe()
     child = os.fork()
     if child:
         for number in (up_write, down_read, arguments.control, arguments.quotes):
             os.close(number)
-        return outer(child, arguments.lifeline, up_read, down_write, own_root=namespaces["mount"])
+        # Of the host's own process namespace: only children enter the new one.
+        os.write(arguments.lifeline, child.to_bytes(NUMBER_BYTES, "big"))
+        return outer(child, arguments.lifeline, up_read, down_write, own_root=reached["mount"])
     try:
-        return inner(arguments, namespaces, up_write, down_read)
-    except BaseException as error:  # noqa: BLE001 - the last words, and no way back to `main`
+        reached |= inner(arguments, up_write, down_read)
+        with (
+            socket.socket(fileno=arguments.control) as control,
+            socket.socket(fileno=arguments.quotes) as quotes,
+        ):
+            (work or answer_host)(reached, control, quotes, arguments)
+    except BaseException as error:  # noqa: BLE001 - the last words, and no way back to the caller
         sys.stderr.write(f"isolated process: {type(error).__name__}: {error}\n")
         return BROKEN
+    return 0
 
 
 # -- the outer process ----------------------------------------------------------------------------
@@ -108,18 +121,19 @@ def outer(child: int, lifeline: int, up: int, down: int, *, own_root: bool) -> i
 # -- the inner process ----------------------------------------------------------------------------
 
 
-def inner(arguments: Arguments, namespaces: Mapping[str, bool], up: int, down: int) -> int:
-    """Isolate this process, then answer requests until the host is gone."""
+def inner(arguments: Arguments, up: int, down: int) -> dict[str, bool]:
+    """Load what the work takes, and isolate this process; returns what was reached here.
+
+    Args:
+        up, down: as in `outer`, the other ends.
+    """
     isolation.die_with_parent()
     os.close(arguments.lifeline)
-    reached = dict(namespaces) | isolation.confine()
+    reached = isolation.confine()
     isolation.limit(arguments.memory or None)
     # Only now: these bring native code, which may start threads.
-    from proofml.tee.enclave import stages
+    from proofml.tee.enclave import remote, stages  # noqa: F401
     from proofml.tee.enclave.rehearsal import rehearse
-    from proofml.tee.enclave.remote import RemoteQuoter
-    from proofml.tee.enclave.service import Service
-    from proofml.tee.platform import Platform
 
     rehearse()
     log, null = os.dup(2), os.open("/dev/null", os.O_RDWR)
@@ -129,14 +143,7 @@ def inner(arguments: Arguments, namespaces: Mapping[str, bool], up: int, down: i
     for number in (0, 1, 2):
         os.dup2(null, number)
     os.close(null)
-    with (
-        socket.socket(fileno=arguments.control) as control,
-        socket.socket(fileno=arguments.quotes) as quotes,
-    ):
-        quoter = RemoteQuoter(Platform(arguments.platform), quotes)
-        service = Service(reached, quoter, stages.Runner, stages.runtime())
-        serve(service, control, arguments.frame)
-    return 0
+    return reached
 
 
 def isolate_root(up: int, down: int) -> bool:
@@ -150,13 +157,23 @@ def isolate_root(up: int, down: int) -> bool:
     return answer == b"\x01" and not os.listdir("/")
 
 
-def serve(service: Service, control: socket.socket, limit: int) -> None:
+def answer_host(
+    reached: Mapping[str, bool],
+    control: socket.socket,
+    quotes: socket.socket,
+    arguments: Arguments,
+) -> None:
     """One reply for each request, until the host closes or sends what is no request."""
-    from proofml.tee.enclave import frames, messages
+    from proofml.tee.enclave import frames, messages, stages
+    from proofml.tee.enclave.remote import RemoteQuoter
+    from proofml.tee.enclave.service import Service
+    from proofml.tee.platform import Platform
 
+    quoter = RemoteQuoter(Platform(arguments.platform), quotes)
+    service = Service(reached, quoter, stages.Runner, stages.runtime())
     while True:
         try:
-            request = frames.read(control, limit)
+            request = frames.read(control, arguments.frame)
         except frames.Closed:
             return
         except frames.FrameError as error:

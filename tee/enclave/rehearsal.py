@@ -46,7 +46,7 @@ class _Same:
 
     inputs = tuple(DTYPES)
 
-    def run(self, inputs: Mapping[str, Array], seconds: float | None) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         return dict(inputs)
 
 
@@ -71,7 +71,7 @@ def rehearse() -> None:
 
 def _round_trip(algorithm: ReceiptAlgorithm, inputs: Mapping[str, Array]) -> dict[str, Array]:
     isolation = dict.fromkeys(ISOLATION, False)
-    service = Service(isolation, _NoQuoter(), lambda model, name: _Same(), _RUNTIME)
+    service = Service(isolation, _NoQuoter(), lambda model, name, seconds: _Same(), _RUNTIME)
     start: dict[str, JSON] = {
         "op": "start",
         "name": "rehearsal",

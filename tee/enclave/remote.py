@@ -62,7 +62,7 @@ class RemoteQuoter:
 
 
 def serve(request: Frame, quoter: Quoter) -> Frame:
-    """The platform's reply to one request of the isolated process; raises nothing of `Exception`."""
+    """The platform's reply to one request of the process; raises nothing of `Exception`."""
     try:
         fields, blobs = Fields(request.body, "request"), dict(request.blobs)
         operation = fields.string("op", choices=("configure", "extend", "quote"))

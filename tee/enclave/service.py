@@ -52,11 +52,11 @@ class Loaded(Protocol):
 
     inputs: tuple[str, ...]
 
-    def run(self, inputs: Mapping[str, Array], seconds: float | None) -> dict[str, Array]: ...
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]: ...
 
 
-#: Makes a `Loaded` of the canonical bytes and a name for messages.
-Loader = Callable[[bytes, str], Loaded]
+#: Makes a `Loaded` of the canonical bytes, a name for messages, and the seconds for each run.
+Loader = Callable[[bytes, str, float | None], Loaded]
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,6 @@ class _Started:
     model: Loaded
     claim: ModelClaim
     computation: Computation
-    mode: Mode
-    seconds: float | None
     session: _Keys | None
 
 
@@ -152,7 +150,7 @@ class Service:
         messages.no_more(blobs, "request")
         if sha256(model) != digest:
             raise UsageError(f"model: expected bytes of SHA-256 {digest}, got {sha256(model)}")
-        loaded = self._load(model, name)
+        loaded = self._load(model, name, seconds)
         runtime = Runtime.read(self._runtime, "runtime")
         config = Configuration(digest, mode, runtime, self._isolation).to_bytes()
         self._quoter.configure(config)
@@ -167,8 +165,6 @@ class Service:
             Computation(
                 KIND, {"mode": mode, "platform": self._quoter.platform, "runtime": self._runtime}
             ),
-            mode,
-            seconds,
             session,
         )
         return reply
@@ -199,7 +195,7 @@ class Service:
         inputs = messages.take_tensors(fields, "inputs", "input", blobs)
         fields.done()
         messages.no_more(blobs, "request")
-        outputs = started.model.run(inputs, started.seconds)
+        outputs = started.model.run(inputs)
         statement = self._statement(started, inputs, outputs, nonce, None)
         return messages.put_inference(self._shown(started, statement, None), outputs)
 
@@ -228,7 +224,7 @@ class Service:
     ) -> tuple[Statement, bytes]:
         """Everything that sees the inputs; what goes wrong here has one name outside."""
         try:
-            outputs = started.model.run(opened.tensors, started.seconds)
+            outputs = started.model.run(opened.tensors)
             statement = self._statement(started, opened.tensors, outputs, nonce, opened.salt)
             return statement, seal_outputs(outputs, opened, session, statement.digest)
         except Exception:  # noqa: BLE001 - its text and its cause could tell of the inputs

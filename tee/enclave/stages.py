@@ -7,6 +7,7 @@ re-execution on the same machine and version.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -35,6 +36,7 @@ _DTYPES: Final = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
 }
+_LOOK_SECONDS: Final = 0.05
 #: Read while the package's files are there; later there is no file system.
 _VERSION: Final = runtime_version() or ort.__version__
 
@@ -44,8 +46,41 @@ def runtime() -> dict[str, JSON]:
     return {"name": NAME, "version": _VERSION, "settings": SETTINGS}
 
 
+class _Watch:
+    """Ends a run that takes too long: onnxruntime looks at a flag before each node."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._end: float | None = None
+        self._options: Any = None
+        self.late = False
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def begin(self, options: Any) -> None:
+        self.late = False
+        self._options = options
+        self._end = time.monotonic() + self._seconds
+
+    def end(self) -> None:
+        self._end = None
+
+    def _look(self) -> None:
+        # A thread that waits costs nothing; one for each run would cost more than a small model.
+        while True:
+            time.sleep(_LOOK_SECONDS)
+            end = self._end
+            if end is not None and time.monotonic() > end:
+                self.late = True
+                self._options.terminate = True
+
+
 class Runner:
     """A loaded model.
+
+    Args:
+        model: canonical bytes.
+        name: for messages.
+        seconds: that a run may take.
 
     Attributes:
         inputs, outputs: names in graph order.
@@ -55,18 +90,17 @@ class Runner:
         MemoryError: it takes too much memory.
     """
 
-    def __init__(self, model: bytes, name: str) -> None:
+    def __init__(self, model: bytes, name: str, seconds: float | None) -> None:
         ort.disable_telemetry_events()  # it would write below the user's home
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        self._name = name
+        self._name, self._seconds = name, seconds
+        self._watch = None if seconds is None else _Watch(seconds)
         try:
-            self._session = ort.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"]
-            )
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise translate(error, f"{name}: onnxruntime refuses it") from error
         self._inputs = {port.name: _DTYPES.get(port.type) for port in self._session.get_inputs()}
@@ -74,7 +108,7 @@ class Runner:
         self.inputs = tuple(self._inputs)
         self.outputs = tuple(port.name for port in self._outputs)
 
-    def run(self, inputs: Mapping[str, Array], seconds: float | None) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by name, in graph order.
 
         Raises:
@@ -82,33 +116,26 @@ class Runner:
             UnsupportedModel: it fails on them, or makes something else than it declares, or more
                 than a proof can hold.
             MemoryError: it takes too much memory.
-            BackendFailed: it takes longer than `seconds`.
+            BackendFailed: it takes too long.
         """
         self._check(inputs)
         options = ort.RunOptions()
-        late = threading.Event()
-
-        def stop() -> None:
-            late.set()
-            options.terminate = True  # looked at before each node
-
-        clock = None if seconds is None else threading.Timer(seconds, stop)
+        watch = self._watch
+        if watch is not None:
+            watch.begin(options)
         try:
-            if clock is not None:
-                clock.daemon = True
-                clock.start()
             found = self._session.run(list(self.outputs), dict(inputs), options)
         except Exception as error:
-            if late.is_set():
+            if watch is not None and watch.late:
                 raise BackendFailed(
-                    f"{self._name}: expected an end within {seconds:g} s, it still ran; raise "
-                    "--time-limit",
+                    f"{self._name}: expected an end within {self._seconds:g} s, it still ran; "
+                    "raise --time-limit",
                     stage=NAME,
                 ) from error
             raise translate(error, f"{self._name}: onnxruntime failed") from error
         finally:
-            if clock is not None:
-                clock.cancel()
+            if watch is not None:
+                watch.end()
         return self._checked(found)
 
     def _check(self, inputs: Mapping[str, Array]) -> None:

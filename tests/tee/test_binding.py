@@ -42,9 +42,10 @@ def test_session_data_is_the_documented_hash() -> None:
         '"sealing_key":"' + "02" * 32 + '","started":7,"version":1}'
     )
     assert record.to_bytes() == text.encode()
-    assert session_data(record) == hashlib.sha512(
-        b"proofml/tee/session/v1\x00" + text.encode()
-    ).digest()
+    assert (
+        session_data(record)
+        == hashlib.sha512(b"proofml/tee/session/v1\x00" + text.encode()).digest()
+    )
     assert (
         record.digest
         == hashlib.sha256(b"proofml/tee/session-digest/v1\x00" + text.encode()).hexdigest()
@@ -104,7 +105,9 @@ def test_each_field_of_the_record_is_bound(name: str) -> None:
     changed = replace(honest, **change)
     assert changed.digest != honest.digest
     with refused("tee.10"):
-        check_binding(session_data(honest), Mode.SESSION, STATEMENT, Session.read(changed.to_bytes()))
+        check_binding(
+            session_data(honest), Mode.SESSION, STATEMENT, Session.read(changed.to_bytes())
+        )
 
 
 def test_no_challenge_is_not_an_empty_one() -> None:

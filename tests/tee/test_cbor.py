@@ -110,11 +110,12 @@ REFUSED = {
     "a tag": ("c000", "an untagged item; got tag 0"),
     "a big integer": ("c240", "an untagged item; got tag 2"),
     "a shared reference": ("d81c80", "an untagged item; got tag 28"),
-    "a half float": ("f93c00", "false, true or null"),
+    "a half float": ("f93c00", "false, true or null; got byte 0xf9"),
     "a double": ("fb3ff0000000000000", "false, true or null"),
     "undefined": ("f7", "false, true or null"),
     "simple value 0": ("e0", "false, true or null"),
-    "simple value 255": ("f8ff", "false, true or null"),
+    "simple value 255": ("f8ff", "false, true or null; got byte 0xf8"),
+    "true in two bytes": ("f815", "false, true or null; got byte 0xf8"),
     "a text that is no UTF-8": ("61ff", "UTF-8"),
     "a lone surrogate": ("63eda080", "UTF-8"),
     "nine levels": ("81" * 9 + "00", "at most 8 levels"),
@@ -163,6 +164,15 @@ def test_containers_of_indefinite_length_are_read_where_they_may_be() -> None:
     assert b"".join(field.data for field in fields) == data
 
 
+def test_what_people_see_is_printable_and_what_programs_see_is_not_changed() -> None:
+    fields: list[Field] = []
+    text = "a\x1b[2Jb\u202e"
+    assert cbor.loads(cbor2.dumps({text: text}), "evidence", fields=fields) == {text: text}
+    shown = "".join(field.name + field.note for field in fields)
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+
+
 def test_the_bounds_themselves_are_read() -> None:
     assert cbor.loads(b"\x81" * 8 + b"\x00", "evidence") == [[[[[[[[0]]]]]]]]
     assert len(cbor.loads(b"\x99\x03\xff" + bytes(1023), "evidence")) == 1023  # type: ignore[arg-type]
@@ -172,7 +182,7 @@ def test_the_bounds_themselves_are_read() -> None:
 def test_longer_evidence_is_refused_before_it_is_read() -> None:
     error = refusal(bytes(MAX_QUOTE_BYTES + 1))
     assert error.check == "tee.3"
-    assert str(MAX_QUOTE_BYTES) in str(error)
+    assert f"at most {MAX_QUOTE_BYTES} bytes" in str(error)
 
 
 def test_a_refusal_names_the_field_and_its_offset_in_the_whole_evidence() -> None:

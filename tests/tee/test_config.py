@@ -138,7 +138,8 @@ def test_another_mode(platform: Platform) -> None:
 @pytest.mark.parametrize("platform", Platform)
 @pytest.mark.parametrize("name", ["model", "config"])
 def test_a_session_of_another_model_or_configuration(platform: Platform, name: str) -> None:
-    record = Session.read(session(**{name: OTHER}).to_bytes())
+    changes: dict[str, Any] = {name: OTHER}
+    record = Session.read(session(**changes).to_bytes())
     with refused("tee.12"):
         check(platform, session=record)
 
@@ -146,9 +147,7 @@ def test_a_session_of_another_model_or_configuration(platform: Platform, name: s
 @pytest.mark.parametrize("platform", [Platform.SEV_SNP, Platform.SGX])
 def test_no_measurement(platform: Platform) -> None:
     with refused("tee.12"):
-        check_measured(
-            CONFIG, platform, {}, None, model=MODEL, mode=Mode.SESSION, runtime=RUNTIME
-        )
+        check_measured(CONFIG, platform, {}, None, model=MODEL, mode=Mode.SESSION, runtime=RUNTIME)
 
 
 @pytest.mark.parametrize("platform", REGISTER)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from proofml.errors import VerificationError
 from proofml.tee import cose
+from proofml.tee.reader import MAX_QUOTE_BYTES
 from proofml.tee.simulator import aws
 from tests.tee.nitro_cases import ES384, ORDER, envelope, number, raw_signature, signed
 
@@ -35,6 +36,19 @@ def test_a_message_is_read_and_verified_tagged_or_not() -> None:
         assert message.payload == PAYLOAD
         assert data[message.payload_offset :].startswith(PAYLOAD)
         assert b"".join(field.data for field in message.fields) == data
+        names = [field.name for field in message.fields if field.name != "tag"]
+        assert names == [
+            "message",
+            "protected.head",
+            "protected",
+            "protected.1.key",
+            "protected.1",
+            "unprotected",
+            "payload.head",
+            "payload",
+            "signature.head",
+            "signature",
+        ]
         assert message.fields[-1].data == message.signature
 
 
@@ -198,6 +212,12 @@ def test_a_changed_byte_is_refused(at: int, change: int) -> None:
     message = cose.parse(GOOD)
     inside = at >= len(GOOD) - 96 or 0 <= at - message.payload_offset < len(PAYLOAD)
     assert found == ("tee.7" if inside else "tee.3")
+
+
+def test_longer_evidence_is_refused_before_it_is_read() -> None:
+    for front in (b"", b"\xd2"):
+        with pytest.raises(VerificationError, match=f"at most {MAX_QUOTE_BYTES} bytes"):
+            cose.parse(front + bytes(MAX_QUOTE_BYTES + 1))
 
 
 @given(st.binary(max_size=200))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proofml.canonical import dumps, loads
-from proofml.errors import UsageError, VerificationError
+from proofml.errors import UsageError
 from proofml.tee.eventlog import (
     MAX_EVENTS,
     MAX_PAYLOAD_BYTES,
@@ -23,7 +24,7 @@ from proofml.tee.eventlog import (
     runtime_digest,
 )
 from proofml.tee.platform import Platform
-from tests.tee.record_cases import corrupted, refused
+from tests.tee.record_cases import corrupted, refusal, refused
 
 ZEROS = "0" * 96
 VECTOR = Path(__file__).parents[1] / "vectors" / "tee" / "dstack_event_log.json"
@@ -158,9 +159,9 @@ def test_a_log_that_leaves_out_what_it_must_explain(platform: Platform) -> None:
     log = honest(platform)
     explained = 3 if platform is Platform.TDX else 16
     kept = tuple(event for event in log.events if event.imr != explained)
-    for partial in (EventLog(platform, kept), EventLog(platform)):
+    for less in (EventLog(platform, kept), EventLog(platform)):
         with refused("tee.11"):
-            partial.check(quoted(log))
+            less.check(quoted(log))
 
 
 @pytest.mark.parametrize("index", range(16, 32))
@@ -209,11 +210,9 @@ def test_replay(platform: Platform, events: list[tuple[int, str, bytes]]) -> Non
         less = EventLog(platform, log.events[:index] + log.events[index + 1 :])
         if less.registers == log.registers:
             continue
-        try:
-            less.check(registers)
-        except VerificationError as error:
-            assert error.check == "tee.11"
-        else:  # the only event of a register that may be left out
+        found = refusal(partial(less.check, registers))
+        assert found in ("tee.11", "accepted")
+        if found == "accepted":  # the only event of a register that may be left out
             assert log.events[index].imr in range(3)
             assert platform is Platform.TDX
             assert not any(event.imr == log.events[index].imr for event in less.events)
@@ -327,13 +326,15 @@ def test_each_damage(platform: Platform) -> None:
         if changed == data:
             continue
         damages += 1
-        try:
-            found = EventLog.read(changed, platform)
-            assert found.to_bytes() == changed
+
+        def judge(data: bytes = changed) -> None:
+            found = EventLog.read(data, platform)
+            assert found.to_bytes() == data
             found.check(registers)
-        except VerificationError as error:
-            assert error.check == "tee.11", name
-        else:  # nobody vouches for the name of a boot event, and for its type
+
+        number = refusal(judge)
+        assert number in ("tee.11", "accepted"), name
+        if number == "accepted":  # nobody vouches for the name of a boot event, and for its type
             assert name.split(".")[-1].split("=")[0] in ("event", "event_type"), name
             labels += 1
     assert damages > 100
@@ -382,10 +383,7 @@ def test_events_that_cannot_be_logged_are_misuse(imr: int, name: str) -> None:
 @example(b"[[]]", Platform.TDX)
 @example(b'"[]"', Platform.TDX)
 def test_any_bytes(data: bytes, platform: Platform) -> None:
-    for read in (lambda: EventLog.read(data, platform), lambda: EventLog.from_dstack(data)):
-        try:
-            found = read()
-        except VerificationError as error:
-            assert error.check == "tee.11"
-        else:
-            assert found.events == ()
+    for read in (EventLog.read, EventLog.from_dstack):
+        found = refusal(partial(read, data, platform))
+        assert found in ("tee.11", "accepted")
+        assert found == "tee.11" or read(data, platform).events == ()

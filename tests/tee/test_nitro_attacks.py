@@ -11,13 +11,16 @@ from dataclasses import replace
 
 import cbor2
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtensionOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proofml.errors import UsageError, VerificationError
 from proofml.tee import nitro
-from proofml.tee.platform import Attestation, Platform, RootKind, Verified
+from proofml.tee.platform import Attestation, Platform, RootKind, Source, Truth, Verified
 from proofml.tee.roots import Roots
 from proofml.tee.simulator import aws
 from tests.tee.nitro_cases import ORDER, number, simulated
@@ -29,6 +32,7 @@ OTHER = aws.AwsAuthority.create(NOW - 30 * DAY)
 ROOTS = simulated(AUTHORITY.root_der)
 LINKS = AUTHORITY.links(NOW)
 CHAIN = AUTHORITY.chain(LINKS)
+FOREIGN = OTHER.chain(OTHER.links(NOW))
 STRANGER = ec.generate_private_key(ec.SECP384R1())
 
 PCRS = {index: bytes([index + 1]) * 48 for index in range(3)}
@@ -42,6 +46,12 @@ def verify(data: bytes, *, roots: Roots = ROOTS, now: int = NOW) -> Verified:
 
 def judge(data: bytes, *, roots: Roots = ROOTS, now: int = NOW) -> str:
     return number(lambda: verify(data, roots=roots, now=now))
+
+
+def refusal(data: bytes) -> VerificationError:
+    with pytest.raises(VerificationError) as caught:
+        verify(data)
+    return caught.value
 
 
 def with_chain(chain: Sequence[bytes]) -> bytes:
@@ -91,9 +101,8 @@ def test_a_root_for_another_platform_is_not_a_root_here() -> None:
 
 
 def test_the_real_root_further_down_does_not_help() -> None:
-    chain = OTHER.chain(OTHER.links(NOW))
     document = OTHER.document(
-        report_data=USER_DATA, now=NOW, chain=[chain[0], AUTHORITY.root_der, *chain[1:]]
+        report_data=USER_DATA, now=NOW, chain=[FOREIGN[0], AUTHORITY.root_der, *FOREIGN[1:]]
     )
     assert judge(OTHER.sign(aws.encode(document))) == "tee.4"
 
@@ -110,11 +119,13 @@ def test_a_bundle_without_its_root_is_refused() -> None:
 
 
 def test_the_real_root_in_front_of_a_chain_of_ones_own_is_refused() -> None:
-    chain = OTHER.chain(OTHER.links(NOW))
     document = OTHER.document(
-        report_data=USER_DATA, now=NOW, chain=[AUTHORITY.root_der, *chain[1:]]
+        report_data=USER_DATA, now=NOW, chain=[AUTHORITY.root_der, *FOREIGN[1:]]
     )
     assert judge(OTHER.sign(aws.encode(document))) == "tee.5"
+
+
+LONG = [CHAIN[0], *(AUTHORITY.chain(LINKS)[1] for _ in range(8)), CHAIN[4]]
 
 
 def swapped(first: int, second: int) -> list[bytes]:
@@ -123,66 +134,103 @@ def swapped(first: int, second: int) -> list[bytes]:
     return chain
 
 
-WRONG_CHAINS = {
-    "region and zone swapped": swapped(1, 2),
-    "zone and instance swapped": swapped(2, 3),
-    "instance and leaf swapped": swapped(3, 4),
-    "no region": [*CHAIN[:1], *CHAIN[2:]],
-    "no zone": [*CHAIN[:2], *CHAIN[3:]],
-    "no instance": [*CHAIN[:3], *CHAIN[4:]],
-    "no authority but the root": [CHAIN[0], CHAIN[4]],
-    "the root twice": [CHAIN[0], *CHAIN],
-    "the zone twice": [*CHAIN[:3], CHAIN[2], *CHAIN[3:]],
-    "the leaf in the bundle too": [*CHAIN[:4], CHAIN[4], CHAIN[4]],
-    "a foreign root at the end of the bundle": [*CHAIN[:4], OTHER.root_der, CHAIN[4]],
-    "a foreign root behind the root": [CHAIN[0], OTHER.root_der, *CHAIN[1:]],
-    "another instance's certificate": [*CHAIN[:3], OTHER.chain(OTHER.links(NOW))[3], CHAIN[4]],
-    "bytes that are no certificate": [*CHAIN[:3], b"\x30\x00", CHAIN[4]],
-    "a leaf that is no certificate": [*CHAIN[:4], b"\x00"],
-    "a byte behind a certificate": [*CHAIN[:3], CHAIN[3] + b"\x00", CHAIN[4]],
-    "a byte behind the leaf": [*CHAIN[:4], CHAIN[4] + b"\x00"],
-    "the instance's certificate for a leaf": CHAIN[:4],
+#: Chain -> what the refusal says. The issuer's name is compared before the signature.
+WRONG_CHAINS: dict[str, tuple[Sequence[bytes], str]] = {
+    "region and zone swapped": (swapped(1, 2), "issuer"),
+    "zone and instance swapped": (swapped(2, 3), "issuer"),
+    "instance and leaf swapped": (swapped(3, 4), "issuer"),
+    "no region": ([*CHAIN[:1], *CHAIN[2:]], "issuer"),
+    "no zone": ([*CHAIN[:2], *CHAIN[3:]], "issuer"),
+    "no instance": ([*CHAIN[:3], *CHAIN[4:]], "issuer"),
+    "no authority but the root": ([CHAIN[0], CHAIN[4]], "issuer"),
+    "the root twice": ([CHAIN[0], *CHAIN], "each certificate once"),
+    "the zone twice": ([*CHAIN[:3], CHAIN[2], *CHAIN[3:]], "each certificate once"),
+    "the leaf in the bundle too": ([*CHAIN[:4], CHAIN[4], CHAIN[4]], "each certificate once"),
+    "a foreign root at the end": ([*CHAIN[:4], OTHER.root_der, CHAIN[4]], "issuer"),
+    "a foreign root behind the root": ([CHAIN[0], OTHER.root_der, *CHAIN[1:]], "not signed by"),
+    "another root's instance": ([*CHAIN[:3], FOREIGN[3], CHAIN[4]], "not signed by"),
+    "bytes that are no certificate": ([*CHAIN[:3], b"\x30\x00", CHAIN[4]], "cabundle.3: error"),
+    "a leaf that is no certificate": ([*CHAIN[:4], b"\x00"], "certificate: error"),
+    "a byte behind a certificate": ([*CHAIN[:3], CHAIN[3] + b"\x00", CHAIN[4]], "ExtraData"),
+    "a byte behind the leaf": ([*CHAIN[:4], CHAIN[4] + b"\x00"], "ExtraData"),
+    "the instance's certificate for a leaf": (CHAIN[:4], "role; expected no authority"),
+    "a root alone": ([CHAIN[0], CHAIN[0]], "each certificate once"),
+    "more certificates than any chain has": (LONG, "2 to 8 certificates"),
 }
 
 
 @pytest.mark.parametrize("name", WRONG_CHAINS)
 def test_a_chain_in_another_order_or_with_other_certificates_is_refused(name: str) -> None:
-    assert judge(with_chain(WRONG_CHAINS[name])) == "tee.5"
+    chain, why = WRONG_CHAINS[name]
+    error = refusal(with_chain(chain))
+    assert error.check == "tee.5"
+    assert why in str(error)
 
 
 P256 = ec.generate_private_key(ec.SECP256R1())
-WRONG_LINKS: dict[str, tuple[int, dict[str, object]]] = {
-    "region signed by a stranger": (0, {"signer": STRANGER}),
-    "zone signed by a stranger": (1, {"signer": STRANGER}),
-    "instance signed by a stranger": (2, {"signer": STRANGER}),
-    "leaf signed by a stranger": (3, {"signer": STRANGER}),
-    "leaf signed by itself": (3, {"signer": LINKS[3].key}),
-    "leaf signed by the zone": (3, {"signer": LINKS[1].key}),
-    "region is no authority": (0, {"authority": False, "path_length": None}),
-    "zone is no authority": (1, {"authority": False, "path_length": None}),
-    "instance is no authority": (2, {"authority": False, "path_length": None}),
-    "region may not sign certificates": (0, {"signs_certificates": False}),
+NO_AUTHORITY = {"authority": False, "path_length": None}
+UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), b"\x05\x00")
+#: BasicConstraints without `ca`, with pathLenConstraint 0.
+LEAF_WITH_PATH = x509.UnrecognizedExtension(
+    ExtensionOID.BASIC_CONSTRAINTS, bytes.fromhex("3003020100")
+)
+NO_CONSTRAINTS = {"without": (x509.BasicConstraints,)}
+NO_USAGE = {"without": (x509.KeyUsage,)}
+#: Index below the root, what is other about it, what the refusal says.
+WRONG_LINKS: dict[str, tuple[int, dict[str, object], str]] = {
+    "region signed by a stranger": (0, {"signer": STRANGER}, "not signed by"),
+    "zone signed by a stranger": (1, {"signer": STRANGER}, "not signed by"),
+    "instance signed by a stranger": (2, {"signer": STRANGER}, "not signed by"),
+    "leaf signed by a stranger": (3, {"signer": STRANGER}, "not signed by"),
+    "leaf signed by itself": (3, {"signer": LINKS[3].key}, "not signed by"),
+    "leaf signed by the zone": (3, {"signer": LINKS[1].key}, "not signed by"),
+    "region is no authority": (0, NO_AUTHORITY, "expected an authority"),
+    "zone is no authority": (1, NO_AUTHORITY, "expected an authority"),
+    "instance is no authority": (2, NO_AUTHORITY, "expected an authority"),
+    "region says nothing of its role": (0, NO_CONSTRAINTS, "expected an authority"),
+    "leaf says nothing of its role": (3, NO_CONSTRAINTS, "extension BasicConstraints"),
+    "instance says nothing of its use": (2, NO_USAGE, "cabundle.3; expected extension KeyUsage"),
+    "leaf says nothing of its use": (3, NO_USAGE, "certificate; expected extension KeyUsage"),
+    "region may not sign certificates": (
+        0,
+        {"signs_certificates": False},
+        "signing certificates",
+    ),
     "instance may not sign certificates": (
         2,
         {"signs_certificates": False, "signs_data": True},
+        "signing certificates",
     ),
-    "region may have no authority below": (0, {"path_length": 0}),
-    "region may have one authority below": (0, {"path_length": 1}),
-    "zone may have no authority below": (1, {"path_length": 0}),
-    "leaf is an authority": (3, {"authority": True, "signs_certificates": True}),
-    "leaf may not sign data": (3, {"signs_data": False}),
-    "leaf signed with SHA-256": (3, {"digest": hashes.SHA256()}),
-    "region signed with SHA-256": (0, {"digest": hashes.SHA256()}),
-    **{f"link {index} has a key of P-256": (index, {"key": P256}) for index in range(4)},
-    **{f"link {index} has expired": (index, {"not_after": NOW - 1}) for index in range(4)},
-    **{f"link {index} is not valid yet": (index, {"not_before": NOW + 1}) for index in range(4)},
+    "leaf may not sign data": (3, {"signs_data": False}, "signing data"),
+    "region may have no authority below": (0, {"path_length": 0}, "at most 0; got 2"),
+    "region may have one authority below": (0, {"path_length": 1}, "at most 1; got 2"),
+    "zone may have no authority below": (1, {"path_length": 0}, "at most 0; got 1"),
+    "leaf is an authority": (
+        3,
+        {"authority": True, "signs_certificates": True},
+        "expected no authority",
+    ),
+    "leaf with a path length": (3, NO_CONSTRAINTS | {"extra": ((LEAF_WITH_PATH, True),)}, "path"),
+    "leaf with a critical extension": (3, {"extra": ((UNKNOWN, True),)}, "1.2.3"),
+    "region with a critical extension": (0, {"extra": ((UNKNOWN, True),)}, "1.2.3"),
+    "leaf signed with SHA-256": (3, {"digest": hashes.SHA256()}, "ECDSA with SHA-384"),
+    "region signed with SHA-512": (0, {"digest": hashes.SHA512()}, "ECDSA with SHA-384"),
+    **{f"link {i} has a key of P-256": (i, {"key": P256}, "a key of P-384") for i in range(4)},
+    **{f"link {i} has expired": (i, {"not_after": NOW - 1}, "a time from") for i in range(4)},
+    **{f"link {i} is not valid yet": (i, {"not_before": NOW + 1}, "a time from") for i in range(4)},
 }
 
 
 @pytest.mark.parametrize("name", WRONG_LINKS)
 def test_a_certificate_that_is_not_of_its_role_or_time_is_refused(name: str) -> None:
-    index, changes = WRONG_LINKS[name]
-    assert judge(with_link(index, **changes)) == "tee.5"
+    index, changes, why = WRONG_LINKS[name]
+    error = refusal(with_link(index, **changes))
+    assert error.check == "tee.5"
+    assert why in str(error)
+
+
+def test_an_extension_that_is_not_critical_is_no_reason_to_refuse() -> None:
+    assert judge(with_link(3, extra=((UNKNOWN, False),))) == "accepted"
 
 
 def test_an_expired_root_is_refused_although_it_is_held() -> None:
@@ -308,9 +356,7 @@ def expected_at(at: int) -> set[str]:
 
 
 @given(st.integers(0, len(GOOD) - 1), st.integers(1, 255))
-def test_a_changed_byte_anywhere_is_refused_by_the_check_of_its_field(
-    at: int, change: int
-) -> None:
+def test_a_changed_byte_anywhere_is_refused_by_the_check_of_its_field(at: int, change: int) -> None:
     assert judge(flipped(at, change)) in expected_at(at)
 
 
@@ -329,6 +375,11 @@ def test_a_truncated_document_is_refused(length: int) -> None:
 # --- beside the document ---------------------------------------------------------------------
 
 
+def test_evidence_of_another_platform_is_misuse() -> None:
+    with pytest.raises(UsageError, match="nitro"):
+        nitro.verify(Attestation(Platform.TDX, GOOD), ROOTS, NOW)
+
+
 def test_collateral_has_no_place() -> None:
     evidence = Attestation(Platform.NITRO, GOOD, collateral=b"{}")
     assert number(lambda: nitro.verify(evidence, ROOTS, NOW)) == "tee.2"
@@ -344,9 +395,7 @@ def test_collateral_has_no_place() -> None:
         ({3: b"\1" * 48, 4: b"\1" * 48}, True),
     ],
 )
-def test_an_image_that_is_not_measured_counts_as_debug(
-    pcrs: dict[int, bytes], debug: bool
-) -> None:
+def test_an_image_that_is_not_measured_counts_as_debug(pcrs: dict[int, bytes], debug: bool) -> None:
     data = AUTHORITY.quote(report_data=USER_DATA, now=NOW, pcrs=pcrs, chain=CHAIN)
     assert verify(data).attributes["debug"] is debug
 
@@ -356,3 +405,18 @@ def test_a_debug_enclave_is_seen_and_so_is_a_register_that_is_not_shown() -> Non
     assert verify(data).attributes["debug"]
     shown = {index: PCRS[index] for index in (0, 2)}
     assert verify(AUTHORITY.sign(changed(pcrs=shown))).attributes["debug"]
+
+
+def test_what_only_nitro_has_is_found_and_nothing_is_refuted_for_being_absent() -> None:
+    plain = {finding.claim: finding for finding in nitro.appraise(verify(GOOD))}
+    assert {finding.truth for finding in plain.values()} == {Truth.UNKNOWN}
+    pcrs = PCRS | {3: b"\3" * 48, 8: b"\x08" * 48}
+    data = AUTHORITY.quote(report_data=USER_DATA, now=NOW, pcrs=pcrs, chain=CHAIN)
+    found = {finding.claim: finding for finding in nitro.appraise(verify(data))}
+    signed = found["the certificate that signed the image is measured"]
+    assert (signed.truth, signed.source) == (Truth.ASSERTED, Source.HARDWARE)
+    assert signed.detail == "pcr8 is " + "08" * 48
+    assert found["the parent instance's role is measured"].truth is Truth.ASSERTED
+    assert found["the parent instance's id is measured"].truth is Truth.UNKNOWN
+    revoked = found["no certificate of the chain was revoked"]
+    assert (revoked.number, revoked.truth) == ("tee.6", Truth.UNKNOWN)

@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 
 @click.command("prove")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("input", type=str)
+@click.argument("input", type=str, required=False)
+@click.option(
+    "--sealed",
+    type=click.Path(path_type=Path),
+    help="Prove over inputs that `proofml seal` sealed, instead of INPUT.",
+)
 @click.option("-b", "--backend", help="Backend by name; the cheapest that can if left out.")
 @click.option(
     "--integrity", multiple=True, help="Without -b: kinds of integrity of which one is wanted."
@@ -49,6 +54,11 @@ if TYPE_CHECKING:
     multiple=True,
     help="Inputs to tune the backend on, one or many along the first axis; INPUT if left out.",
 )
+@click.option("--platform", help="For -b tee: tdx, sgx, sev-snp or nitro.")
+@click.option("--session", is_flag=True, help="For -b tee: one quote at start, then receipts.")
+@click.option(
+    "--socket", type=click.Path(path_type=Path), help="For -b tee: ask a running `tee serve`."
+)
 @click.option("--set", "options", multiple=True, metavar="KEY=VALUE", help="Backend's option.")
 @click.option(
     "--sign", type=click.Path(path_type=Path), multiple=True, help="Ed25519 key to sign with."
@@ -61,7 +71,8 @@ if TYPE_CHECKING:
 @progress_option
 def command(
     model: Path,
-    input: str,
+    input: str | None,
+    sealed: Path | None,
     backend: str | None,
     integrity: tuple[str, ...],
     output: Path | None,
@@ -71,6 +82,9 @@ def command(
     parameters: str,
     max_error: float | None,
     calibration: tuple[str, ...],
+    platform: str | None,
+    session: bool,
+    socket: Path | None,
     options: tuple[str, ...],
     sign: tuple[Path, ...],
     passphrase_file: Path | None,
@@ -82,7 +96,8 @@ def command(
 ) -> None:
     """Prove the inference of MODEL (an ONNX file) on INPUT and write a .pml file.
 
-    INPUT is .npz, .npy, .json (name -> nested list) or - for standard input.
+    INPUT is .npz, .npy, .json (name -> nested list) or - for standard input. --platform,
+    --session and --socket are short for --set platform=, mode=session and server=.
     """
     from proofml.api import prove
     from proofml.backend import Context, Request
@@ -91,10 +106,16 @@ def command(
     from proofml.guarantee import Integrity
     from proofml.model import Model
     from proofml.policy import DEFAULT_ASSUMPTIONS
+    from proofml.sealed import Sealed
     from proofml.statement import Visibility
     from proofml.store import Store
 
-    target = output or Path((model if input == "-" else Path(input)).stem + ".pml")
+    if input is None and sealed is None:
+        raise UsageError("Missing argument INPUT (or --sealed FILE)")
+    if input is not None and sealed is not None:
+        raise UsageError(f"--sealed {sealed}: the inputs are in there; leave out {input}")
+    named = sealed or (model if input in (None, "-") else Path(str(input)))
+    target = output or Path(named.stem + ".pml")
     if target.exists() and not force:
         raise UsageError(f"{target}: exists; give another name (-o) or --force")
     try:
@@ -109,13 +130,13 @@ def command(
         nonce=parse_nonce(nonce),
         max_error=max_error,
         calibration=[one for path in calibration for one in read_samples(path, loaded)],
-        options=parse_pairs(options, "--set"),
+        options=parse_pairs(_options(options, platform, session, socket), "--set"),
     )
     keys = [load_key(path, passphrase_file) for path in sign]
     with progress_bar(no_progress) as progress:
         proof = prove(
             loaded,
-            read_tensors(input, loaded),
+            read_tensors(str(input), loaded) if sealed is None else Sealed.load(sealed),
             backend=backend,
             integrity=kinds,
             request=request,
@@ -124,7 +145,7 @@ def command(
         )
     proof.write(target, force=force)
     words: list[str | Path] = ["proofml", "verify", target, "--model", model]
-    words += _known(input, request)
+    words += _known(input or "-", request)
     if nonce is not None:
         words += ["--nonce", nonce]
     for name in sorted(proof.hints - DEFAULT_ASSUMPTIONS):
@@ -146,6 +167,20 @@ def command(
     for key, value in proof.notes.items():
         click.echo(f"  {key}: {value}")
     click.echo(f"verify it with:\n  {next_command}")
+
+
+def _options(
+    options: tuple[str, ...], platform: str | None, session: bool, socket: Path | None
+) -> list[str]:
+    """The long options of one backend in the form in which every backend has its own."""
+    found = list(options)
+    if platform is not None:
+        found.append(f"platform={platform}")
+    if session:
+        found.append("mode=session")
+    if socket is not None:
+        found.append(f"server={socket}")
+    return found
 
 
 def _known(source: str, request: Request) -> list[str | Path]:

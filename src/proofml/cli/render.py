@@ -26,6 +26,7 @@ _COLOURS = {
 _MARKS = {
     Result.PASSED: click.style("pass   ", fg="green"),
     Result.FAILED: click.style("FAIL   ", fg="red"),
+    Result.REFUSED: click.style("refused", fg="yellow"),
     Result.ASSUMED: click.style("assumed", fg="yellow"),
     Result.SKIPPED: dim("n/a    "),
 }

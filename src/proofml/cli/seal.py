@@ -1,0 +1,116 @@
+"""`proofml seal`: inputs that the prover cannot read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from proofml.cli.common import (
+    force_option,
+    json_option,
+    print_json,
+    progress_bar,
+    progress_option,
+    read_tensors,
+    shell,
+)
+from proofml.cli.judging import allow_option, policy_option, rules
+
+
+@click.command("seal")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("input", type=str)
+@click.option("-b", "--backend", required=True, help="Backend by name; it proves later.")
+@click.option(
+    "--to",
+    "recipient",
+    type=click.Path(path_type=Path),
+    help="Whom to seal to, for backends that have somebody: an enclave's session file.",
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Sealed file [INPUT + .sealed]."
+)
+@click.option(
+    "--secret", type=click.Path(path_type=Path), help="Secret file, to keep [INPUT + .secret]."
+)
+@click.option("--passphrase-file", type=click.Path(path_type=Path), help="Encrypt the secret file.")
+@policy_option
+@allow_option
+@force_option
+@json_option
+@progress_option
+def command(
+    model: Path,
+    input: str,
+    backend: str,
+    recipient: Path | None,
+    output: Path | None,
+    secret: Path | None,
+    passphrase_file: Path | None,
+    policy: Path | None,
+    allow: tuple[str, ...],
+    force: bool,
+    as_json: bool,
+    no_progress: bool,
+) -> None:
+    """Seal INPUT for a proof with MODEL, so that the prover cannot read it.
+
+    Two files: the sealed one goes to the prover, the secret one stays here and opens the outputs.
+    A recipient's evidence is verified under the policy before anything is sealed to it.
+    """
+    from proofml.api import seal
+    from proofml.backend import Context
+    from proofml.cli.keys import read_passphrase
+    from proofml.errors import UsageError
+    from proofml.model import Model
+    from proofml.store import Store
+
+    stem = model.stem if input == "-" else Path(input).stem
+    target, kept = output or Path(f"{stem}.sealed"), secret or Path(f"{stem}.secret")
+    if target.exists() and not force:
+        raise UsageError(f"{target}: exists; give another name (-o) or --force")
+    if kept.exists():
+        raise UsageError(f"{kept}: exists, and a secret is never written over; give --secret")
+    loaded = Model.load(model)
+    with progress_bar(no_progress) as progress:
+        sealed, made = seal(
+            loaded,
+            read_tensors(input, loaded),
+            backend=backend,
+            recipient=None if recipient is None else _read(recipient),
+            policy=rules(policy, allow),
+            context=Context(Store.default(), progress),
+        )
+    # The secret first: a sealed file without one is of no use to anybody.
+    made.save(kept, passphrase=read_passphrase(passphrase_file))
+    sealed.save(target, force=force)
+    next_command = shell("proofml", "prove", model, "--sealed", target)
+    if as_json:
+        print_json(
+            {
+                "sealed": str(target),
+                "secret": str(kept),
+                "backend": sealed.backend,
+                "size": target.stat().st_size,
+                "sealed_sha256": sealed.digest,
+                "prove": next_command,
+            }
+        )
+        return
+    click.echo(f"{target}: {target.stat().st_size} bytes for the prover, sealed for {backend}")
+    click.echo(f"{kept}: stays with you; it opens the outputs")
+    click.echo(f"the prover goes on with:\n  {next_command}")
+
+
+def _read(path: Path) -> bytes:
+    from proofml.errors import UsageError
+    from proofml.sealed import MAX_SEALED_BYTES
+
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise UsageError(f"--to {path}: no such file")
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_SEALED_BYTES)
+    except OSError as error:
+        raise UsageError(f"--to {path}: cannot be read: {error.strerror}") from error

@@ -1,0 +1,328 @@
+"""Sealed inputs for a prover who must not see them, and the Secret that their owner keeps.
+
+Both are containers (`proofml.container`) whose first section is canonical JSON:
+
+    sealed   {"type": "proofml/sealed", "version": 1, "backend": {"name": ..., "version": ...},
+              "model": ..., "detail": {...}}, and the backend's own sections: ciphertexts, keys with
+             which a server computes on them
+    secret   {"type": "proofml/secret", "version": 1, "backend": ..., "model": ...,
+              "sealed": SHA-256 of the sealed file}, and the backend's own sections
+
+Under a passphrase a secret is one section `body` of another container: the plain file under
+AES-256-GCM, key by scrypt (RFC 7914), the first section as associated data. The parameters of
+scrypt belong to the version, so that no file can ask for more memory than `protect` took.
+
+A file is what its writer writes, to the byte. Nothing in one is executed, and nothing in a sealed
+file is believed: who can open it, and to which inputs a proof belongs, the backend's evidence says.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+from proofml import container
+from proofml.canonical import JSON, CanonicalError, dumps, loads, sha256
+from proofml.errors import UsageError, VerificationError
+from proofml.fields import FieldError, Fields
+from proofml.keys import MAX_PASSPHRASE_BYTES
+from proofml.statement import ModelClaim
+
+SEALED_TYPE: Final = "proofml/sealed"
+SECRET_TYPE: Final = "proofml/secret"
+PROTECTED_TYPE: Final = "proofml/protected-secret"
+#: Suffixes of files that the command line names by itself.
+SEALED_SUFFIX: Final = ".sealed"
+SECRET_SUFFIX: Final = ".secret"
+
+MAX_SEALED_BYTES: Final = container.MAX_FILE_BYTES
+MAX_SECRET_BYTES: Final = 256 << 20
+MAX_HEAD_BYTES: Final = 1 << 20
+
+#: scrypt of version 1: 128 MiB of memory, some tenths of a second.
+_SCRYPT: Final = {"n": 1 << 17, "r": 8, "p": 1}
+_SALT_BYTES, _NONCE_BYTES, _TAG_BYTES = 32, 12, 16
+_BODY: Final = "body"
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """Inputs as the prover gets them.
+
+    Attributes:
+        backend, backend_version: who sealed them, and alone can prove with them.
+        model: the model that they are for.
+        parts: the backend's own sections, by name (`proofml.container.NAME`).
+        detail: the backend's public record of them, such as for whom they are sealed.
+    """
+
+    backend: str
+    backend_version: int
+    model: ModelClaim
+    parts: Mapping[str, bytes] = field(repr=False)
+    detail: Mapping[str, JSON] = field(default_factory=dict)
+
+    def to_bytes(self) -> bytes:
+        """The file; raises `UsageError` for what could not be read back."""
+        head = {**_head(SEALED_TYPE, self), "detail": self.detail}
+        return _pack(head, self.parts, MAX_SEALED_BYTES, "sealed inputs")
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the file, 64 hexadecimal digits."""
+        return sha256(self.to_bytes())
+
+    @classmethod
+    def read(cls, data: bytes, what: str = "sealed inputs") -> Sealed:
+        """Strictly; raises `UsageError` for anything that `to_bytes` does not write."""
+        fields, parts = _unpack(data, SEALED_TYPE, MAX_SEALED_BYTES, what)
+        try:
+            name, version, model = _read_head(fields)
+            detail = fields.table("detail").mapping
+            fields.done()
+        except FieldError as error:
+            raise _broken(what, error) from error
+        return cls(name, version, model, parts, detail)
+
+    def write(self, path: Path, *, force: bool = False) -> None:
+        """Write a file; refuses to overwrite without `force`; raises `UsageError`."""
+        if not force:
+            _write_new(path, self.to_bytes(), 0o666)
+            return
+        part = path.with_name(f".{os.getpid()}.{path.name[:200]}.part")
+        _write_new(part, self.to_bytes(), 0o666)
+        try:
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+
+    @classmethod
+    def load(cls, path: Path) -> Sealed:
+        """From a file; raises `UsageError`."""
+        return cls.read(_load(path, MAX_SEALED_BYTES, "sealed inputs"), str(path))
+
+
+@dataclass(frozen=True)
+class Secret:
+    """What opens the outputs; whoever holds it may read them, and with some backends the inputs.
+
+    Attributes:
+        backend, backend_version, model: as of the sealed inputs.
+        sealed: SHA-256 of their file.
+        parts: the backend's own sections, keys among them.
+    """
+
+    backend: str
+    backend_version: int
+    model: ModelClaim
+    sealed: str
+    parts: Mapping[str, bytes] = field(repr=False)
+
+    def to_bytes(self) -> bytes:
+        """The file in the clear; raises `UsageError` for what could not be read back."""
+        head = {**_head(SECRET_TYPE, self), "sealed": self.sealed}
+        return _pack(head, self.parts, MAX_SECRET_BYTES, "secret")
+
+    @classmethod
+    def read(cls, data: bytes, what: str = "secret") -> Secret:
+        """Strictly; raises `UsageError` for anything that `to_bytes` does not write."""
+        fields, parts = _unpack(data, SECRET_TYPE, MAX_SECRET_BYTES, what)
+        try:
+            name, version, model = _read_head(fields)
+            sealed = fields.sha256("sealed")
+            fields.done()
+        except FieldError as error:
+            raise _broken(what, error) from error
+        return cls(name, version, model, sealed, parts)
+
+    def save(self, path: Path, *, passphrase: str | None = None) -> None:
+        """Write a new file of mode 0600; never over an existing one.
+
+        Raises:
+            UsageError: it exists or cannot be written; a passphrase of no or too many bytes.
+        """
+        data = self.to_bytes()
+        _write_new(path, data if passphrase is None else protect(data, passphrase), 0o600)
+
+    @classmethod
+    def load(cls, path: Path, *, passphrase: str | None = None) -> Secret:
+        """From a file; the passphrase is given exactly where it has one.
+
+        Raises:
+            UsageError: unreadable, malformed, or not opened by this passphrase.
+        """
+        data = _load(path, MAX_SECRET_BYTES, "secret")
+        if _is_protected(data):
+            if passphrase is None:
+                raise UsageError(f"{path}: is under a passphrase; give it (--passphrase-file)")
+            data = unprotect(data, passphrase, str(path))
+        elif passphrase is not None:
+            raise UsageError(f"{path}: expected a secret under a passphrase, this one has none")
+        return cls.read(data, str(path))
+
+
+# -- passphrases ----------------------------------------------------------------------------------
+
+
+def protect(data: bytes, passphrase: str) -> bytes:
+    """A secret's file under a passphrase of 1 to 1023 bytes; raises `UsageError`."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    salt, nonce = os.urandom(_SALT_BYTES), os.urandom(_NONCE_BYTES)
+    head = dumps(
+        {
+            "type": PROTECTED_TYPE,
+            "version": 1,
+            "kdf": {"name": "scrypt", "salt": salt.hex(), **_SCRYPT},
+            "cipher": {"name": "aes-256-gcm", "nonce": nonce.hex()},
+        }
+    )
+    body = AESGCM(_key(passphrase, salt)).encrypt(nonce, data, head)
+    return container.pack(head, {_BODY: body})
+
+
+def unprotect(data: bytes, passphrase: str, what: str = "secret") -> bytes:
+    """The plain file; raises `UsageError` where the passphrase does not open it."""
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    fields, parts = _unpack(data, PROTECTED_TYPE, MAX_SECRET_BYTES, what)
+    try:
+        kdf, cipher = fields.table("kdf"), fields.table("cipher")
+        kdf.string("name", choices=("scrypt",))
+        for name, value in _SCRYPT.items():
+            kdf.integer(name, value, value)
+        salt = _exactly(kdf, "salt", _SALT_BYTES)
+        cipher.string("name", choices=("aes-256-gcm",))
+        nonce = _exactly(cipher, "nonce", _NONCE_BYTES)
+        for table in (kdf, cipher, fields):
+            table.done()
+        if set(parts) != {_BODY} or len(parts[_BODY]) < _TAG_BYTES:
+            raise FieldError("sections", f"one section {_BODY}", ", ".join(parts) or "none")
+    except FieldError as error:
+        raise _broken(what, error) from error
+    head, _ = container.unpack(data)
+    try:
+        return AESGCM(_key(passphrase, salt)).decrypt(nonce, parts[_BODY], head)
+    except InvalidTag as error:
+        raise UsageError(
+            f"{what}: does not open; another passphrase was expected, or the file is damaged"
+        ) from error
+
+
+def _exactly(fields: Fields, key: str, size: int) -> bytes:
+    value = fields.hexadecimal(key, longest=size)
+    if len(value) != size:
+        raise FieldError(fields.at(key), f"{size} bytes", f"{len(value)} bytes")
+    return value
+
+
+def _key(passphrase: str, salt: bytes) -> bytes:
+    from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+    secret = passphrase.encode("utf-8", "surrogatepass")
+    if not 1 <= len(secret) <= MAX_PASSPHRASE_BYTES:
+        raise UsageError(
+            f"passphrase: expected 1 to {MAX_PASSPHRASE_BYTES} bytes, got {len(secret)}"
+        )
+    return Scrypt(salt=salt, length=32, **_SCRYPT).derive(secret)
+
+
+def _is_protected(data: bytes) -> bool:
+    """Whether it says so; what it is, `unprotect` finds out."""
+    try:
+        head, _ = container.unpack(data)
+        value: Any = loads(head, max_bytes=MAX_HEAD_BYTES)
+    except (VerificationError, CanonicalError):
+        return False
+    return isinstance(value, dict) and value.get("type") == PROTECTED_TYPE
+
+
+# -- containers -----------------------------------------------------------------------------------
+
+
+def _head(kind: str, of: Sealed | Secret) -> dict[str, JSON]:
+    return {
+        "type": kind,
+        "version": 1,
+        "backend": {"name": of.backend, "version": of.backend_version},
+        "model": of.model.to_json(),
+    }
+
+
+def _read_head(fields: Fields) -> tuple[str, int, ModelClaim]:
+    """What `_head` wrote; raises `FieldError`."""
+    backend = fields.table("backend")
+    name, version = backend.string("name", longest=64), backend.integer("version", 1, 1 << 16)
+    backend.done()
+    return name, version, ModelClaim.read(fields.raw("model"), fields.at("model"))
+
+
+def _pack(head: Mapping[str, JSON], parts: Mapping[str, bytes], most: int, what: str) -> bytes:
+    try:
+        first = dumps(head)
+        if len(first) > MAX_HEAD_BYTES:
+            raise ValueError(f"a record of {len(first)} bytes, at most {MAX_HEAD_BYTES}")
+        data = container.pack(first, parts)
+    except ValueError as error:
+        raise UsageError(f"{what}: cannot be written down: {error}") from error
+    if len(data) > most:
+        raise UsageError(f"{what}: {len(data)} bytes, at most {most} can be written")
+    return data
+
+
+def _unpack(data: bytes, kind: str, most: int, what: str) -> tuple[Fields, dict[str, bytes]]:
+    """The first section, `type` and `version` taken, and the others."""
+    if len(data) > most:
+        raise UsageError(f"{what}: expected at most {most} bytes, got more")
+    try:
+        head, parts = container.unpack(data)
+        fields = Fields(loads(head, max_bytes=MAX_HEAD_BYTES), "")
+        fields.string("type", choices=(kind,))
+        fields.integer("version", 1, 1)
+    except VerificationError as error:
+        raise _broken(what, error.reason) from error
+    except (CanonicalError, FieldError) as error:
+        raise _broken(what, error) from error
+    return fields, parts
+
+
+def _broken(what: str, error: object) -> UsageError:
+    return UsageError(f"{what}: expected a file of `proofml seal`: {error}")
+
+
+def _load(path: Path, most: int, what: str) -> bytes:
+    try:
+        # Opening a pipe would wait for ever.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise UsageError(f"{path}: expected a file, {what}")
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: {what} cannot be read: {error.strerror}") from error
+    if len(data) > most:
+        raise UsageError(f"{path}: expected {what} of at most {most} bytes, got more")
+    return data
+
+
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    except FileExistsError as error:
+        raise UsageError(f"{path}: exists; give another name") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink(missing_ok=True)  # ours, and not whole
+        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error

@@ -1,0 +1,378 @@
+"""A software root in the place of Intel's: PCK chains, collateral, and SGX and TDX quotes.
+
+The shapes are those of Intel's own: a root and a platform CA, a PCK certificate with the extension
+that names platform and TCB, a TCB signing certificate, two revocation lists, TCB information of
+version 3 and a QE identity of version 2, all of P-256 and SHA-256. `dcap-qvl` accepts them under
+this root. Names say what it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from proofml.errors import UsageError
+from proofml.tee.platform import Platform
+from proofml.tee.simulator.intel_certificates import (
+    DAY,
+    FMSPC,
+    YEAR,
+    Link,
+    issue,
+    pck_extension,
+    revocations,
+)
+from proofml.tee.simulator.intel_collateral import Collateral, Signer
+
+Key = ec.EllipticCurvePrivateKey
+
+#: Attributes of a trust domain: a page-table violation is an exception (bit 28), nothing else.
+TD_ATTRIBUTES: Final = 1 << 28
+TD_DEBUG: Final = 1
+#: Attributes of an enclave: initialised, 64 bits, KSS; debug is bit 1.
+SGX_FLAGS: Final = 1 | 1 << 2 | 1 << 7
+SGX_DEBUG: Final = 1 << 1
+SVN: Final[Mapping[str, int]] = {"sgx": 5, "tdx": 4, "pce": 13, "qe": 8}
+QE_MRSIGNER: Final = hashlib.sha256(b"proofml simulated quoting enclave").digest()
+QE_PRODUCT: Final[Mapping[Platform, int]] = {Platform.SGX: 1, Platform.TDX: 2}
+QE_ATTRIBUTES: Final = bytes.fromhex("11000000000000000000000000000000")
+_VENDOR: Final = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
+_KEYS: Final = ("root", "platform", "pck", "tcb", "attestation")
+_ROOT_FILE: Final = "root.der"
+
+
+def raw_signature(key: Key, message: bytes) -> bytes:
+    """r and s, 32 bytes each, over SHA-256."""
+    both = decode_dss_signature(key.sign(message, ec.ECDSA(hashes.SHA256())))
+    return b"".join(part.to_bytes(32, "big") for part in both)
+
+
+def raw_point(key: Key) -> bytes:
+    """x and y, 64 bytes."""
+    return key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A report that is quoted: `version` and `kind` of the quote, and its bytes."""
+
+    version: int
+    kind: int
+    data: bytes
+
+
+def td_body(
+    *,
+    report_data: bytes,
+    registers: Mapping[str, bytes] | None = None,
+    version: int = 4,
+    td15: bool = False,
+    debug: bool = False,
+    attributes: int = TD_ATTRIBUTES,
+    tdx_svn: int = SVN["tdx"],
+) -> Body:
+    """A trust domain's report; registers that are not named are zeros."""
+    known = registers or {}
+    svn = bytes((tdx_svn, 0, 3)) + bytes(13)
+    parts = [
+        svn,
+        bytes(48 + 48 + 8),
+        (attributes | (TD_DEBUG if debug else 0)).to_bytes(8, "little"),
+        (0x602E7).to_bytes(8, "little"),
+    ]
+    names = ("mrtd", "mrconfigid", "mrowner", "mrownerconfig", "rtmr0", "rtmr1", "rtmr2", "rtmr3")
+    parts += [known.get(name, bytes(48)) for name in names]
+    parts.append(report_data)
+    if td15:
+        parts += [svn, known.get("mrservicetd", bytes(48))]
+    return Body(5 if td15 else version, 3 if td15 else 2, b"".join(parts))
+
+
+def enclave_report(
+    *,
+    report_data: bytes,
+    mrenclave: bytes = bytes(32),
+    mrsigner: bytes = bytes(32),
+    config_id: bytes = bytes(64),
+    attributes: bytes = (SGX_FLAGS).to_bytes(8, "little") + (3).to_bytes(8, "little"),
+    product: int = 0,
+    svn: int = 1,
+) -> bytes:
+    """An SGX report body, 384 bytes."""
+    return b"".join(
+        (
+            bytes([SVN["sgx"]] * 16),
+            bytes(4 + 12 + 16),
+            attributes,
+            mrenclave,
+            bytes(32),
+            mrsigner,
+            bytes(32),
+            config_id,
+            product.to_bytes(2, "little"),
+            svn.to_bytes(2, "little"),
+            bytes(2 + 42 + 16),
+            report_data,
+        )
+    )
+
+
+def sgx_body(
+    *,
+    report_data: bytes,
+    mrenclave: bytes = bytes(32),
+    mrsigner: bytes = bytes(32),
+    config_id: bytes = bytes(64),
+    debug: bool = False,
+    svn: int = 1,
+) -> Body:
+    """An enclave's report."""
+    flags = SGX_FLAGS | (SGX_DEBUG if debug else 0)
+    return Body(
+        3,
+        1,
+        enclave_report(
+            report_data=report_data,
+            mrenclave=mrenclave,
+            mrsigner=mrsigner,
+            config_id=config_id,
+            attributes=flags.to_bytes(8, "little") + (3).to_bytes(8, "little"),
+            svn=svn,
+        ),
+    )
+
+
+class IntelAuthority:
+    """A simulated root with one platform.
+
+    Attributes:
+        root_der: the root's certificate.
+    """
+
+    def __init__(self, keys: Mapping[str, Key], root_der: bytes) -> None:
+        self.keys = dict(keys)
+        self.root_der = root_der
+        self.root = x509.load_der_x509_certificate(root_der)
+
+    @classmethod
+    def create(cls, now: int) -> Self:
+        """New keys; the root is valid for 30 years from `now`, in seconds since 1970."""
+        keys = {name: ec.generate_private_key(ec.SECP256R1()) for name in _KEYS}
+        link = Link(
+            "Simulated SGX Root CA", keys["root"], now - DAY, now + 30 * YEAR, path_length=1
+        )
+        return cls(keys, issue(link, None, keys["root"]).public_bytes(Encoding.DER))
+
+    def save(self, folder: Path) -> None:
+        """Write the keys (readable by the owner alone) and the root's certificate."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for name, key in self.keys.items():
+            data = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            _write(folder / f"{name}.pem", data)
+        _write(folder / _ROOT_FILE, self.root_der)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            UsageError: it is not there, or broken.
+        """
+        keys: dict[str, Key] = {}
+        try:
+            for name in _KEYS:
+                key = load_pem_private_key((folder / f"{name}.pem").read_bytes(), None)
+                if not isinstance(key, ec.EllipticCurvePrivateKey):
+                    raise TypeError(f"{name}.pem holds a key of another kind")
+                keys[name] = key
+            return cls(keys, (folder / _ROOT_FILE).read_bytes())
+        except (OSError, ValueError, TypeError) as error:
+            raise UsageError(
+                f"simulated Intel root in {folder}: {error}; delete the folder to get a new one"
+            ) from error
+
+    # -- certificates ---------------------------------------------------------------------
+
+    def issuer(self, now: int) -> Link:
+        """The platform CA."""
+        key = self.keys["platform"]
+        return Link(
+            "Simulated SGX PCK Platform CA", key, now - DAY, now + 15 * YEAR, serial=0x2001,
+            path_length=0,
+        )  # fmt: skip
+
+    def pck(self, now: int, *, fmspc: bytes = FMSPC, sgx_svn: int = SVN["sgx"]) -> Link:
+        """The PCK certificate of the platform."""
+        return Link(
+            "Simulated SGX PCK Certificate",
+            self.keys["pck"],
+            now - DAY,
+            now + 7 * YEAR,
+            serial=0x2002,
+            authority=False,
+            extension=pck_extension(fmspc, sgx_svn, SVN["pce"]),
+        )
+
+    def tcb_signing(self, now: int) -> Link:
+        """The certificate of the key that signs TCB information and identities."""
+        return Link(
+            "Simulated Intel SGX TCB Signing",
+            self.keys["tcb"],
+            now - DAY,
+            now + 7 * YEAR,
+            serial=0x2003,
+            authority=False,
+        )
+
+    def chain(
+        self, now: int, *, pck: Link | None = None, issuer: Link | None = None
+    ) -> tuple[x509.Certificate, ...]:
+        """PCK certificate, platform CA and root."""
+        between = issue(issuer or self.issuer(now), self.root, self.keys["root"])
+        leaf = issue(pck or self.pck(now), between, (issuer or self.issuer(now)).key)
+        return leaf, between, self.root
+
+    # -- quotes ---------------------------------------------------------------------------
+
+    def qe_report(self, platform: Platform, auth: bytes, *, qe_svn: int = SVN["qe"]) -> bytes:
+        """The report of the quoting enclave, which names the attestation key."""
+        named = hashlib.sha256(raw_point(self.keys["attestation"]) + auth).digest()
+        return enclave_report(
+            report_data=named + bytes(32),
+            mrenclave=hashlib.sha256(b"simulated quoting enclave " + platform.encode()).digest(),
+            mrsigner=QE_MRSIGNER,
+            attributes=QE_ATTRIBUTES,
+            product=QE_PRODUCT[platform],
+            svn=qe_svn,
+        )
+
+    def sign(
+        self,
+        body: Body,
+        now: int,
+        *,
+        chain: tuple[x509.Certificate, ...] | None = None,
+        qe_report: bytes | None = None,
+        qe_svn: int = SVN["qe"],
+        key: Key | None = None,
+        pck_key: Key | None = None,
+        auth: bytes = bytes(range(32)),
+    ) -> bytes:
+        """A quote over a body; each part can be replaced by one that should not be."""
+        platform = Platform.SGX if body.kind == 1 else Platform.TDX
+        header = b"".join(
+            (
+                body.version.to_bytes(2, "little"),
+                (2).to_bytes(2, "little"),
+                (0 if body.kind == 1 else 0x81).to_bytes(4, "little"),
+                (qe_svn.to_bytes(2, "little") + SVN["pce"].to_bytes(2, "little"))
+                if body.kind == 1
+                else bytes(4),
+                _VENDOR,
+                b"simulated platform".ljust(20, b"\0"),
+            )
+        )
+        signed = header + body.data
+        if body.version == 5:
+            size = len(body.data).to_bytes(4, "little")
+            signed = header + body.kind.to_bytes(2, "little") + size + body.data
+        report = self.qe_report(platform, auth, qe_svn=qe_svn) if qe_report is None else qe_report
+        pem = b"".join(one.public_bytes(Encoding.PEM) for one in chain or self.chain(now))
+        inner = b"".join(
+            (
+                report,
+                raw_signature(pck_key or self.keys["pck"], report),
+                len(auth).to_bytes(2, "little"),
+                auth,
+                (5).to_bytes(2, "little"),
+                len(pem).to_bytes(4, "little"),
+                pem,
+            )
+        )
+        if body.version >= 4:
+            inner = (6).to_bytes(2, "little") + len(inner).to_bytes(4, "little") + inner
+        data = b"".join(
+            (
+                raw_signature(key or self.keys["attestation"], signed),
+                raw_point(self.keys["attestation"]),
+                inner,
+            )
+        )
+        return signed + len(data).to_bytes(4, "little") + data
+
+    # -- collateral -----------------------------------------------------------------------
+
+    def signer(self, now: int, *, tcb_signing: Link | None = None) -> Signer:
+        """Who signs TCB information and identities, with the chain."""
+        link = tcb_signing or self.tcb_signing(now)
+        certificate = issue(link, self.root, self.keys["root"])
+        return Signer(link.key, (certificate, self.root))
+
+    def collateral(
+        self,
+        now: int,
+        *,
+        platform: Platform = Platform.TDX,
+        status: str = "UpToDate",
+        advisories: tuple[str, ...] = (),
+        revoked: tuple[int, ...] = (),
+        revoked_pck: tuple[int, ...] = (),
+        list_days: int = 30,
+        text_days: int = 30,
+        fmspc: bytes = FMSPC,
+        tcb_signing: Link | None = None,
+        without_identity: bool = False,
+        qe_svn: int = SVN["qe"],
+    ) -> bytes:
+        """Collateral as it travels.
+
+        Args:
+            status: of the platform's TCB; `advisories` go with it.
+            revoked: serial numbers on the root's list; `revoked_pck` on the platform CA's.
+            list_days, text_days: how long lists and signed texts hold, from a day before `now`.
+            without_identity: leave the QE identity empty.
+            qe_svn: lowest version of the quoting enclave that is up to date.
+        """
+        issuer = issue(self.issuer(now), self.root, self.keys["root"])
+        made = Collateral(
+            platform=platform,
+            signer=self.signer(now, tcb_signing=tcb_signing),
+            issuer=(issuer, self.root),
+            root_crl=revocations(self.root, self.keys["root"], now, revoked, list_days),
+            pck_crl=revocations(issuer, self.keys["platform"], now, revoked_pck, list_days),
+            issued=now - DAY,
+            next_update=now - DAY + text_days * DAY,
+            fmspc=fmspc,
+            svns={**SVN, "qe": qe_svn},
+            status=status,
+            advisories=advisories,
+            qe_mrsigner=QE_MRSIGNER,
+            qe_product=QE_PRODUCT[platform],
+            qe_attributes=QE_ATTRIBUTES,
+        )
+        return made.to_bytes(sign=raw_signature, without_identity=without_identity)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replace the file as a whole; from its first byte on it is its owner's alone."""
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(data)
+    part.replace(path)

@@ -1,0 +1,138 @@
+"""Collateral of the simulated Intel root: TCB information, QE identity, the JSON around them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from proofml.tee.platform import Platform
+from proofml.tee.simulator.intel_certificates import PCE_ID
+
+Key = ec.EllipticCurvePrivateKey
+Sign = Callable[[Key, bytes], bytes]
+
+_DATE = "%Y-%m-%dT%H:%M:%SZ"
+_TCB_DATE = "2024-03-13T00:00:00Z"
+_EVALUATION = 17
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """The key that signs texts, its certificate, and the root."""
+
+    key: Key
+    chain: tuple[x509.Certificate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Collateral:
+    """All that goes into the collateral of one platform; times in seconds since 1970."""
+
+    platform: Platform
+    signer: Signer
+    issuer: tuple[x509.Certificate, ...]
+    root_crl: x509.CertificateRevocationList
+    pck_crl: x509.CertificateRevocationList
+    issued: int
+    next_update: int
+    fmspc: bytes
+    svns: Mapping[str, int]
+    status: str
+    advisories: tuple[str, ...]
+    qe_mrsigner: bytes
+    qe_product: int
+    qe_attributes: bytes
+
+    def _dated(self, kind: str, version: int) -> dict[str, Any]:
+        return {
+            "id": kind,
+            "version": version,
+            "issueDate": _date(self.issued),
+            "nextUpdate": _date(self.next_update),
+        }
+
+    def tcb_info(self) -> dict[str, Any]:
+        """TCB information of version 3: one level, that of this platform, and its status."""
+        tdx = self.platform is Platform.TDX
+        tcb: dict[str, Any] = {
+            "sgxtcbcomponents": [{"svn": self.svns["sgx"]} for _ in range(16)],
+            "pcesvn": self.svns["pce"],
+        }
+        if tdx:
+            parts = [self.svns["tdx"], 0, 3] + [0] * 13
+            tcb["tdxtcbcomponents"] = [{"svn": svn} for svn in parts]
+        level = {"tcb": tcb, "tcbDate": _TCB_DATE, "tcbStatus": self.status}
+        if self.advisories:
+            level["advisoryIDs"] = list(self.advisories)
+        found = self._dated("TDX" if tdx else "SGX", 3) | {
+            "fmspc": self.fmspc.hex().upper(),
+            "pceId": PCE_ID.hex().upper(),
+            "tcbType": 0,
+            "tcbEvaluationDataNumber": _EVALUATION,
+        }
+        if tdx:
+            module = {
+                "mrsigner": "00" * 48,
+                "attributes": "00" * 8,
+                "attributesMask": "FF" * 8,
+            }
+            found |= {"tdxModule": module, "tdxModuleIdentities": []}
+        return found | {"tcbLevels": [level]}
+
+    def identity(self) -> dict[str, Any]:
+        """Identity of the quoting enclave, version 2."""
+        return self._dated("TD_QE" if self.platform is Platform.TDX else "QE", 2) | {
+            "tcbEvaluationDataNumber": _EVALUATION,
+            "miscselect": "00000000",
+            "miscselectMask": "FFFFFFFF",
+            "attributes": self.qe_attributes.hex().upper(),
+            "attributesMask": "FBFFFFFFFFFFFFFF0000000000000000",
+            "mrsigner": self.qe_mrsigner.hex().upper(),
+            "isvprodid": self.qe_product,
+            "tcbLevels": [
+                {
+                    "tcb": {"isvsvn": self.svns["qe"]},
+                    "tcbDate": _TCB_DATE,
+                    "tcbStatus": "UpToDate",
+                }
+            ],
+        }
+
+    def to_bytes(self, *, sign: Sign, without_identity: bool = False) -> bytes:
+        """The JSON as it travels."""
+        tcb_info = _compact(self.tcb_info())
+        identity = "" if without_identity else _compact(self.identity())
+        key = self.signer.key
+        signed = b"" if without_identity else sign(key, identity.encode())
+        return json.dumps(
+            {
+                "pck_crl_issuer_chain": _pem(self.issuer),
+                "root_ca_crl": self.root_crl.public_bytes(Encoding.DER).hex(),
+                "pck_crl": self.pck_crl.public_bytes(Encoding.DER).hex(),
+                "tcb_info_issuer_chain": _pem(self.signer.chain),
+                "tcb_info": tcb_info,
+                "tcb_info_signature": sign(key, tcb_info.encode()).hex(),
+                "qe_identity_issuer_chain": _pem(self.signer.chain),
+                "qe_identity": identity,
+                "qe_identity_signature": signed.hex(),
+            }
+        ).encode()
+
+
+def _date(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime(_DATE)
+
+
+def _compact(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _pem(chain: tuple[x509.Certificate, ...]) -> str:
+    return "".join(one.public_bytes(Encoding.PEM).decode() for one in chain)
