@@ -2,13 +2,15 @@
 
     python tools/mutate.py [--jobs N] [--only MODULE] [--what CHANGE] [--quick] [--list]
 
-The tree is copied to a temporary folder and works there. First the tests run once, and
-what they show to `verify_proof` is kept: honest proofs and forged ones, with what became of them.
+The tree is copied to a temporary folder, and nothing is changed but there, in memory. First the
+tests run once, and what they show to `verify_proof` is kept: honest proofs and forged ones, with
+what became of them. Then proofs and tests have to end without any mutant as they shall.
 Each mutant is then one process, forked from this one, that imports the changed source in the
-place of the file, verifies all of these proofs again, in NumPy and in C, and is found out where
-one of them ends otherwise. Who passes meets the tests that are about its module, unless `--quick`
-is given.
-Survivors are printed.
+place of the file and meets the first file of the tests about its module, all of these proofs, in
+NumPy and in C, and the other tests (no tests with `--quick`). It is found out where one of them
+ends otherwise. Survivors are printed, and so is what takes too long to end, which counts as found.
+
+docs/sumcheck/mutation.md has the figures, and says of each survivor why it makes no difference.
 """
 
 from __future__ import annotations
@@ -48,8 +50,14 @@ WEIGHTS = "tests/sumcheck/test_weights.py"
 TABLES = "tests/sumcheck/test_tables.py"
 LAYOUT = "tests/sumcheck/test_layout.py"
 RANGES = "tests/circuits/test_ranges.py"
+EXECUTE = "tests/circuits/test_execute.py"
+ENGINE = "tests/sumcheck/test_engine.py"
+PARTS = "tests/sumcheck/test_verifier.py"
+BOUNDS = "tests/sumcheck/test_bounds.py"
 #: Bytes that a mutant may have.
-MEMORY = 8 << 30
+MEMORY = 4 << 30
+#: Seconds of computing: that every mutant may take, and that one file of tests may take.
+LEAST, LONGEST = 10, 600
 #: What is run once, for its proofs.
 SHOWN = (
     f"{COMPLETE} -k honest_proof or other_inputs or random_graphs or any_parameters",
@@ -61,13 +69,14 @@ SHOWN = (
 #: How many proofs of one test and one end are kept.
 KEPT = 3
 
-#: Module -> the tests about it, for mutants that all these proofs do not find.
+#: Module -> the tests about it: the first meets a mutant before the proofs, the others after.
 MODULES: dict[str, tuple[str, ...]] = {
-    "zkml/sumcheck/verifier.py": (TRANSCRIPT, f"{TAMPER} -k length"),
-    "zkml/sumcheck/pcs/verifier.py": (TRANSCRIPT, f"{TAMPER} -k length", OPENING),
-    "zkml/sumcheck/logup/verifier.py": (TRANSCRIPT, MESSAGES),
-    "zkml/sumcheck/reader.py": (TRANSCRIPT, TAMPER),
-    "zkml/sumcheck/engine.py": (f"{TAMPER} -k trap_13", OPENING),
+    "zkml/sumcheck/verifier.py": (PARTS, TRANSCRIPT, f"{TAMPER} -k length"),
+    "zkml/sumcheck/pcs/verifier.py": (PARTS, TRANSCRIPT, f"{TAMPER} -k length", OPENING),
+    "zkml/sumcheck/logup/verifier.py": (PARTS, ENGINE, TRANSCRIPT, MESSAGES),
+    "zkml/sumcheck/reader.py": (ENGINE, TRANSCRIPT, TAMPER),
+    "zkml/sumcheck/engine.py": (ENGINE, f"{TAMPER} -k trap_13", OPENING),
+    "zkml/sumcheck/merkle.py": (BOUNDS, ENGINE),
     "zkml/sumcheck/reduction.py": (WEIGHTS,),
     "zkml/sumcheck/weights.py": (WEIGHTS,),
     "zkml/sumcheck/tables_at.py": (TABLES,),
@@ -75,13 +84,13 @@ MODULES: dict[str, tuple[str, ...]] = {
     "zkml/sumcheck/soundness.py": (SOUNDNESS, PARAMS),
     "zkml/sumcheck/params.py": (PARAMS, SOUNDNESS),
     "zkml/sumcheck/transcript.py": (TRANSCRIPT,),
-    "zkml/sumcheck/count.py": (f"{COMPLETE} -k counted",),
+    "zkml/sumcheck/count.py": (LAYOUT, f"{COMPLETE} -k counted"),
     "zkml/sumcheck/layout.py": (LAYOUT,),
+    "zkml/sumcheck/circuit.py": (BOUNDS, PARAMS),
+    "zkml/sumcheck/bounds.py": (BOUNDS,),
     "circuits/tables.py": (TABLES,),
-    "circuits/ranges.py": (RANGES, TABLES),
+    "circuits/ranges.py": (RANGES, TABLES, EXECUTE),
 }
-#: Modules whose mutants the proofs find sooner than the tests.
-PROOFS_FIRST = tuple(MODULES)[:5]
 #: What a mutant imports again.
 AGAIN = ("proofml.zkml.sumcheck", "proofml.circuits", "tests")
 
@@ -130,8 +139,14 @@ _NAMES = {
 class Mutant:
     module: str
     line: int
+    column: int
     what: str
     source: str
+
+    def __str__(self) -> str:
+        """Place, change, and the line as it becomes."""
+        text = self.source.splitlines()[self.line - 1].strip()
+        return f"{self.module}:{self.line}:{self.column}  {self.what}  |  {text}"
 
 
 class _Mutator(ast.NodeVisitor):
@@ -271,7 +286,8 @@ def mutants(module: str, source: str) -> Iterator[Mutant]:
         except SyntaxError:
             continue
         line = source.count("\n", 0, start) + 1
-        yield Mutant(module, line, what, changed)
+        column = start - source.rfind("\n", 0, start)
+        yield Mutant(module, line, column, what, changed)
 
 
 def copied() -> Path:
@@ -309,9 +325,16 @@ class Shown:
 
 def _pytest(folder: Path, selected: str) -> int:
     import pytest
+    from hypothesis import Phase, settings
 
+    # As tests/conftest.py has it, without the search for a smaller example.
+    phases = (Phase.explicit, Phase.generate)
+    settings.register_profile(
+        "mutate", derandomize=True, deadline=None, database=None, phases=phases
+    )
     path, *chosen = selected.split(" ", 2)
     args = ["-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
+    args += ["--hypothesis-profile", "mutate"]
     return int(pytest.main([*args, "--rootdir", str(folder), str(folder / path), *chosen]))
 
 
@@ -405,46 +428,90 @@ def _child(
     def by_proofs() -> bool:
         return any(ends != one.ends for one, ends in zip(every, _ends(every), strict=True))
 
-    def by_tests() -> bool:
+    def by_tests(files: Sequence[str]) -> bool:
         return any(_pytest(folder, selected) not in (0, 5) for selected in files)
 
-    if mutant is not None and mutant.module not in PROOFS_FIRST:
-        return int(by_tests() or by_proofs())
-    return int(by_proofs() or by_tests())
+    # What is quick comes first: most mutants do not get far.
+    return int(by_tests(files[:1]) or by_proofs() or by_tests(files[1:]))
 
 
 def run(
-    folder: Path, mutants: list[Mutant], every: Sequence[Shown], options: argparse.Namespace
-) -> list[Mutant]:
-    """The survivors."""
+    folder: Path,
+    mutants: list[Mutant],
+    every: Sequence[Shown],
+    limits: Mapping[str, int],
+    options: argparse.Namespace,
+) -> tuple[list[Mutant], list[Mutant]]:
+    """Those that survive, and those that do not end."""
     waiting, running = list(reversed(mutants)), dict[int, Mutant]()
     survivors: list[Mutant] = []
+    endless: list[Mutant] = []
     start, done = time.time(), 0
     while waiting or running:
         while waiting and len(running) < options.jobs:
             mutant = waiting.pop()
-            files = () if options.quick else MODULES[mutant.module]
-            pid = os.fork()
-            if pid == 0:
-                code = 1
-                try:
-                    code = _child(folder, mutant, every, files, options.seconds)
-                finally:
-                    os._exit(code)
-            running[pid] = mutant
+            files = _files(mutant.module, options)
+            running[_forked(folder, mutant, every, files, limits[mutant.module])] = mutant
         pid, status = os.wait()
         mutant = running.pop(pid)
         done += 1
         code = os.waitstatus_to_exitcode(status)
         if code == 0:
             survivors.append(mutant)
-        if code in (0, -signal.SIGXCPU):
-            how = "survived" if code == 0 else "no end"
-            print(f"{how}  {mutant.module}:{mutant.line}  {mutant.what}", flush=True)
+            print(f"survived  {mutant}", flush=True)
+        elif code == -signal.SIGXCPU:
+            endless.append(mutant)
+            print(f"no end    {mutant}", flush=True)
         if done % 50 == 0:
             seconds = time.time() - start
             print(f"{done} of {len(mutants)}, {seconds:.0f} s", file=sys.stderr, flush=True)
-    return survivors
+    return survivors, endless
+
+
+def _files(module: str, options: argparse.Namespace) -> tuple[str, ...]:
+    return () if options.quick else MODULES[module]
+
+
+def _forked(
+    folder: Path, mutant: Mutant | None, every: Sequence[Shown], files: Sequence[str], seconds: int
+) -> int:
+    """The process of one mutant."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            code = _child(folder, mutant, every, files, seconds)
+        finally:
+            os._exit(code)
+    return pid
+
+
+def unchanged(
+    folder: Path, modules: Sequence[str], every: Sequence[Shown], options: argparse.Namespace
+) -> dict[str, int]:
+    """Module -> seconds of computing that its mutants may take: some times what it takes itself.
+
+    Stops where proofs or tests fail without any mutant: else each would count as found.
+    """
+    selections = {selected for module in modules for selected in _files(module, options)}
+    waiting: list[str] = ["", *sorted(selections)]  # "": the proofs
+    running: dict[int, str] = {}
+    taken: dict[str, float] = {}
+    while waiting or running:
+        while waiting and len(running) < options.jobs:
+            one = waiting.pop()
+            proofs, files = ((), (one,)) if one else (every, ())
+            running[_forked(folder, None, proofs, files, LONGEST)] = one
+        pid, status, used = os.wait4(-1, 0)
+        one = running.pop(pid)
+        taken[one] = used.ru_utime + used.ru_stime
+        if os.waitstatus_to_exitcode(status):
+            raise SystemExit(f"{one or 'the proofs'}: another end without any mutant")
+    print(f"{sum(taken.values()):.0f} s without any mutant", file=sys.stderr, flush=True)
+    return {
+        module: LEAST + round(options.times * sum(taken[f] for f in ("", *_files(module, options))))
+        for module in modules
+    }
 
 
 def main() -> int:
@@ -454,9 +521,16 @@ def main() -> int:
     parser.add_argument("--what", action="append", help="a part of what is changed: dropped, ...")
     parser.add_argument("--list", action="store_true", help="print the mutants, run nothing")
     parser.add_argument("--quick", action="store_true", help="proofs only, no tests")
-    parser.add_argument("--seconds", type=int, default=60, help="of computing, for one mutant")
+    parser.add_argument("--times", type=float, default=3, help="that a mutant may take longer")
     options = parser.parse_args()
     folder = copied()
+    try:
+        return _mutated(folder, options)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _mutated(folder: Path, options: argparse.Namespace) -> int:
     all_mutants = [
         mutant
         for module in MODULES
@@ -466,7 +540,7 @@ def main() -> int:
     ]
     if options.list:
         for mutant in all_mutants:
-            print(f"{mutant.module}:{mutant.line}  {mutant.what}")
+            print(mutant)
         return 0
     os.chdir(folder)
     sys.path.insert(0, str(folder))
@@ -476,18 +550,21 @@ def main() -> int:
     every = shown(folder)
     ends = Counter(one.ends for one in every)
     print(f"{len(every)} proofs: {dict(ends)}", file=sys.stderr, flush=True)
-    pid = os.fork()
-    if pid == 0:
-        os._exit(_child(folder, None, every, (), options.seconds))
-    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
-        raise SystemExit("the proofs end otherwise without any mutant")
-    survivors = run(folder, all_mutants, every, options)
     total = Counter(m.module for m in all_mutants)
-    alive = Counter(m.module for m in survivors)
+    limits = unchanged(folder, list(total), every, options)
+    survivors, endless = run(folder, all_mutants, every, limits, options)
+    alive, lasting = (Counter(m.module for m in found) for found in (survivors, endless))
     for module, count in total.items():
-        print(f"{module}: {count} mutants, {alive[module]} survive")
-    print(f"{len(all_mutants)} mutants, {len(survivors)} survive")
-    shutil.rmtree(folder)
+        killed = count - alive[module] - lasting[module]
+        print(
+            f"{module}: {count} mutants, {killed} killed, {lasting[module]} do not end, "
+            f"{alive[module]} survive"
+        )
+    killed = len(all_mutants) - len(survivors) - len(endless)
+    print(
+        f"{len(all_mutants)} mutants, {killed} killed, {len(endless)} do not end, "
+        f"{len(survivors)} survive"
+    )
     return 1 if survivors else 0
 
 

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Final, NoReturn, Self
 
@@ -91,8 +91,19 @@ class Child:
             self.number = int.from_bytes(ends.lifeline.recv(NUMBER_BYTES), "big")
 
     @classmethod
-    def spawn(cls, quoter: Quoter, limits: Limits, progress: Progress) -> Self:
+    def spawn(
+        cls,
+        quoter: Quoter,
+        limits: Limits,
+        progress: Progress,
+        *,
+        program: Sequence[str] = ("-m", "proofml.tee.enclave"),
+    ) -> Self:
         """Start it; what fails inside shows with the first request.
+
+        Args:
+            quoter: answers what the process asks of its platform.
+            program: of the interpreter; it is given `process.Arguments`.
 
         Raises:
             BackendUnavailable: not on Linux.
@@ -116,7 +127,7 @@ class Child:
         try:
             # -P: a module in the folder where the caller stands is not imported.
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "proofml.tee.enclave", *arguments.to_list()],
+                [sys.executable, "-P", *program, *arguments.to_list()],
                 stdin=subprocess.DEVNULL,
                 stdout=ends.log,
                 stderr=ends.log,

@@ -73,7 +73,7 @@ class Link:
     signs_data: bool = True
     crl: str = ""
     signer: Key | None = None
-    digest: hashes.HashAlgorithm = field(default_factory=hashes.SHA384)
+    digest: hashes.SHA256 | hashes.SHA384 | hashes.SHA512 = field(default_factory=hashes.SHA384)
     without: tuple[type[x509.ExtensionType], ...] = ()
     extra: tuple[tuple[x509.ExtensionType, bool], ...] = ()
 

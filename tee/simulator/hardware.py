@@ -7,6 +7,7 @@ for a cache and kept there; whoever can read them can have anything quoted, and 
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 import threading
@@ -31,8 +32,14 @@ if TYPE_CHECKING:
     from proofml.tee.simulator.aws import AwsAuthority
     from proofml.tee.simulator.intel import IntelAuthority
 
-#: Seconds for which signed collateral is handed out again.
+#: Seconds for which signed certificates and collateral are handed out again.
 COLLATERAL_SECONDS: Final = 3600
+#: Kernel and application of a Nitro image (PCR1, PCR2): zeros would mean debug mode, and nothing of
+#: the kind is booted here.
+_BOOTED: Final = {
+    index: hashlib.sha384(f"proofml simulator: no {part}".encode("ascii")).digest()
+    for index, part in ((1, "kernel"), (2, "application"))
+}
 
 
 def open_authority(store: Store, platform: Platform, now: int | None = None) -> Any:
@@ -140,23 +147,24 @@ class SimulatedQuoter:
             )
         now = int(self._clock())
         with self._lock:
-            quote = self._quote(report_data, now)
+            issued, collateral = self._current(now)
+            quote = self._quote(report_data, now, issued)
             log = self._log.to_bytes() if self.platform in CONFIG_REGISTERS else b""
-            return Attestation(self.platform, quote, self._current(now), log)
+            return Attestation(self.platform, quote, collateral, log)
 
-    def _current(self, now: int) -> bytes:
+    def _current(self, now: int) -> tuple[int, bytes]:
         """Collateral; signed anew once in a while only, since an RSA signature takes its time."""
         if self._collateral is None or not 0 <= now - self._collateral[0] < COLLATERAL_SECONDS:
             intel = self.platform in (Platform.TDX, Platform.SGX)
             which = {"platform": self.platform} if intel else {}
             self._collateral = (now, self.authority.collateral(now, **which))
-        return self._collateral[1]
+        return self._collateral
 
-    def _quote(self, report_data: bytes, now: int) -> bytes:
+    def _quote(self, report_data: bytes, now: int, issued: int) -> bytes:
         registers: dict[str, bytes] = {}
         if self.platform in CONFIG_REGISTERS:
             registers = {name: bytes.fromhex(text) for name, text in self._log.registers.items()}
-        guest = Guest(report_data, self._code, self._config, registers, self._debug, now)
+        guest = Guest(report_data, self._code, self._config, registers, self._debug, now, issued)
         return _QUOTES[self.platform](self.authority, guest)
 
 
@@ -169,6 +177,7 @@ class Guest:
         config: None where none was measured.
         registers: those that grow, by name.
         now: seconds since 1970.
+        issued: when the collateral of this quote was signed.
     """
 
     report_data: bytes
@@ -177,6 +186,7 @@ class Guest:
     registers: Mapping[str, bytes]
     debug: bool
     now: int
+    issued: int
 
 
 def _tdx(authority: IntelAuthority, guest: Guest) -> bytes:
@@ -184,7 +194,7 @@ def _tdx(authority: IntelAuthority, guest: Guest) -> bytes:
 
     registers = {**guest.registers, "mrtd": guest.code}
     body = td_body(report_data=guest.report_data, registers=registers, debug=guest.debug)
-    return authority.sign(body, guest.now)
+    return authority.sign(body, guest.now, chain=authority.chain(guest.issued))
 
 
 def _sgx(authority: IntelAuthority, guest: Guest) -> bytes:
@@ -196,7 +206,7 @@ def _sgx(authority: IntelAuthority, guest: Guest) -> bytes:
         config_id=bytes(64) if guest.config is None else config_id(guest.config),
         debug=guest.debug,
     )
-    return authority.sign(body, guest.now)
+    return authority.sign(body, guest.now, chain=authority.chain(guest.issued))
 
 
 def _sev_snp(authority: AmdAuthority, guest: Guest) -> bytes:
@@ -213,7 +223,7 @@ def _nitro(authority: AwsAuthority, guest: Guest) -> bytes:
     return authority.quote(
         report_data=guest.report_data,
         now=guest.now,
-        pcrs={0: guest.code, **pcrs},
+        pcrs={0: guest.code, **_BOOTED, **pcrs},
         debug=guest.debug,
     )
 

@@ -95,7 +95,8 @@ def issue(link: Link, issuer: x509.Certificate | None, issuer_key: Key) -> x509.
     if link.extension:
         extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(ARC), link.extension)
         builder = builder.add_extension(extension, critical=False)
-    return builder.sign(link.signer or issuer_key, hashes.SHA256())
+    # Deterministic: the same certificate stands in quotes and in collateral.
+    return builder.sign(link.signer or issuer_key, hashes.SHA256(), ecdsa_deterministic=True)
 
 
 def revocations(

@@ -225,6 +225,14 @@ def test_a_value_as_large_as_half_the_field() -> None:
             check(graph_of(Input("x", (1,), low, high)), None)
 
 
+def test_an_interval_without_a_number() -> None:
+    """`validate` refuses it as well; so does the analysis by itself."""
+    check(graph_of(Input("x", (1,), 2, 2)), None)
+    with pytest.raises(RangeError, match="an interval from 3 to 2") as caught:
+        check(graph_of(Input("x", (1,), 3, 2)), None)
+    assert caught.value.value == 0
+
+
 REQUANT = Requant(bits_of(0.001), -128, 127)
 
 
@@ -286,10 +294,77 @@ def test_sums_that_would_overflow_64_bits_are_refused_before() -> None:
         affine_bounds(nodes, Affine((), (Term(1 << 20, 0, total),)), stated, None)
 
 
+@pytest.mark.parametrize("coefficient", [1 << 20, -(1 << 20)])
+def test_sums_of_many_cells_are_counted(coefficient: int) -> None:
+    """A map that adds a value up more than 2^20 times, along an axis of the result."""
+    most = LIMIT - 1
+    for count, good in ((1 << 10, True), (1 << 20, False)):
+        view = View((2,), ((0, AxisMap.of(2, 1, [(0, 0, 1), (1, 0, count)])),))
+        node = Affine((2,), (Term(coefficient, 0, view),))
+        nodes = (Input("x", (1,), -most, most),)
+        if good:
+            bound = (1 << 20) * count * most
+            assert affine_bounds(nodes, node, ((-most, most),), None) == (-bound, bound)
+        else:
+            with pytest.raises(RangeError, match="out of all bounds"):
+                affine_bounds(nodes, node, ((-most, most),), None)
+
+
+def test_the_bound_of_sums_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three places where it is compared: all parts together, types alone, numbers of a weight."""
+    x, y = Input("x", (1, 2), -3, 2), Input("y", (2, 2), -5, 4)
+    numbers = np.array([[7, -1], [6, -2]])
+    nodes = (x, y, Weight("w", (2, 2), -2, 7))
+    found = ((-3, 2), (-5, 4), (-2, 7))
+    terms = (Term(2, 0, View.identity((1, 2))), Term(-1, 0, View.identity((1, 2))))
+    for node, weights, most in (
+        (Affine((1, 2), terms), None, 9),
+        (Affine((1, 2), (), (Contraction(0, 1, (2,), *BIND),)), None, 30),
+        # Sums of positive and of negative numbers, though they are not those of one column.
+        (Affine((1, 2), (), (Contraction(0, 2, (2,), *BIND),)), {2: numbers}, 48),
+    ):
+        monkeypatch.setattr(ranges, "_INT64", most + 1)
+        low, high = affine_bounds(nodes, node, found, weights)
+        assert max(abs(low), abs(high)) <= most
+        monkeypatch.setattr(ranges, "_INT64", most)
+        with pytest.raises(RangeError, match=f"{most}.* out of all bounds"):
+            affine_bounds(nodes, node, found, weights)
+
+
+def test_numbers_that_differ_along_different_axes() -> None:
+    """Each cell counts where one part depends on an axis and another one does not."""
+    b = Builder(np.random.default_rng(7))
+    x = b.input((3, 2), -1, 2)
+    weight = b.weight((2, 4))
+    rows = np.array([3, -1000, 900])
+    b.weights[b.add(Weight("rows", (3,), -1000, 900))] = rows
+    term = Term(1, len(b.nodes) - 1, View((3, 4), ((0, AxisMap.identity(3)),)))
+    for parts in ((term,), (term, b.bias((3, 4), 1))):
+        value = b.add(Affine((3, 4), parts, (Contraction(x, weight, (2,), *BIND),)))
+        columns = b.weights[weight]
+        extra = b.weights[parts[1].value] if len(parts) > 1 else np.zeros(4, np.int64)
+        high = np.maximum(2 * columns, -columns).sum(axis=0) + extra
+        low = np.minimum(2 * columns, -columns).sum(axis=0) + extra
+        assert b.ranges[value] == (int(low.min()) - 1000, int(high.max()) + 900)
+
+
+def test_a_window_that_leaves_counts_no_more_than_zero() -> None:
+    """Of a value that is negative everywhere, or positive, beside the cells outside."""
+    for low, high, wanted in ((-7, -1, (0, 21)), (1, 7, (-21, 0)), (-7, 0, (0, 21))):
+        b = Builder(np.random.default_rng(8))
+        x = b.input((5,), low, high)
+        b.weights[b.add(Weight("w", (3,), -1, 0))] = np.full(3, -1)
+        axes = (Bind(0, 0, (1, 1, -1)),), (Bind(sum=0),)
+        value = b.add(Affine((5,), (), (Contraction(x, 1, (3,), *axes),)))
+        assert b.ranges[value] == wanted
+
+
 def test_an_index_is_bounded_by_differences() -> None:
     check(graph_of(Input("x", (2,), -(1 << 16), 1 << 16), ArgMax(0, 0, ())), None)
     with pytest.raises(RangeError, match="value 1: argument"):
         check(graph_of(Input("x", (2,), -(1 << 16), 1 + (1 << 16)), ArgMax(0, 0, ())), None)
+    for low in (600_000_000, -600_000_000):
+        check(graph_of(Input("x", (2,), low, low + 5), ArgMax(0, 0, ())), None)
 
 
 def test_outputs_fit_their_codes() -> None:

@@ -6,17 +6,31 @@ import numpy as np
 import pytest
 
 from proofml.circuits.field import ext5
-from proofml.circuits.graph import Affine, ArgMax, Bind, Contraction, Input, Maximum, Step, Weight
+from proofml.circuits.functions import Table
+from proofml.circuits.graph import (
+    Affine,
+    ArgMax,
+    Bind,
+    Contraction,
+    Input,
+    Maximum,
+    Reshape,
+    Step,
+    Weight,
+)
 from proofml.circuits.tables import TableError
 from proofml.fields import FieldError
+from proofml.zkml.sumcheck import count as count_module
 from proofml.zkml.sumcheck import layout as layout_module
 from proofml.zkml.sumcheck.columns import fill, place
+from proofml.zkml.sumcheck.count import TooManyClaims, count
 from proofml.zkml.sumcheck.layout import (
     MODEL,
     PORTS,
     SALT_CELLS,
     WITNESS,
     Block,
+    NotProvable,
     Stack,
     Visibility,
     arrange,
@@ -104,6 +118,7 @@ def test_stacks() -> None:
     assert stack.log == 4
     assert list(stack.blocks) == ["a", "b", "c", "d"]
     assert Stack.of([Block("a", (2,))], 3).log == 3
+    assert Stack.of([Block("a", (1,))]).log == 0
 
 
 def test_filling() -> None:
@@ -149,6 +164,63 @@ def test_trap_08_fewer_lookups_than_the_field(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(layout_module, "MAX_LEAVES_LOG", log - 1)
     with pytest.raises(TableError, match="lookups"):
         arrange(graph)
+
+
+def test_more_claims_than_anybody_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = CASES["several"]().layout
+    claims = count(layout).claims
+    monkeypatch.setattr(count_module, "MAX_CLAIMS", claims)
+    assert count(layout).claims == claims
+    monkeypatch.setattr(count_module, "MAX_CLAIMS", claims - 1)
+    with pytest.raises(TooManyClaims, match=f"{claims} claims"):
+        count(layout)
+
+
+def test_expressions_that_multiply() -> None:
+    """Each value twice the one before: 2^40 claims are refused without being listed."""
+    b = Builder()
+    h = b.functions(b.input(2, low=0, high=0), [Table(0, (0,))])
+    for _ in range(40):
+        h = b.affine((2,), b.term(h), b.term(h))
+    b.output(b.functions(h, [Table(0, (0,))]))
+    with pytest.raises(TooManyClaims, match="more than"):
+        count(b.case().layout)
+
+
+@pytest.mark.parametrize("inputs", [True, False])
+@pytest.mark.parametrize(
+    ("name", "output", "kind"),
+    [
+        ("linear", "y0", Affine),
+        ("reshapes", "y2", Reshape),
+        ("pools", "y0", Maximum),
+        ("argmaxes", "y0", ArgMax),
+        ("committed", "y1", Input),
+    ],
+)
+def test_a_hidden_output_needs_a_column(name: str, output: str, kind: type, inputs: bool) -> None:
+    """Only the results of lookups have one, and inputs that are hidden themselves."""
+    graph = CASES[name]().graph
+    shown = Visibility(inputs=inputs)
+    assert arrange(graph, shown).graph is graph
+    port = next(port for port in graph.outputs if port.name == output)
+    assert type(graph.nodes[port.value]) is kind
+    hidden = Visibility(inputs=inputs, outputs=False)
+    if kind is Input and not inputs:
+        assert arrange(graph, hidden).column[port.value][0] == PORTS
+        return
+    with pytest.raises(NotProvable, match=f"output '{output}' cannot be committed"):
+        arrange(graph, hidden)
+
+
+def test_hidden_results_of_lookups() -> None:
+    """Also those that other nodes read."""
+    for name in ("tiny", "mlp", "conv", "views", "channels", "steps"):
+        layout = arrange(CASES[name]().graph, Visibility(outputs=False))
+        assert layout.bound_outputs == ()
+        for port in layout.graph.outputs:
+            assert layout.column[port.value][0] == PORTS
+            assert port.value not in layout.public
 
 
 def test_visibility_moves_columns_only() -> None:

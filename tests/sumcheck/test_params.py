@@ -137,6 +137,41 @@ def test_what_is_chosen_has_the_bits_that_were_asked_for(bits: int) -> None:
             assert terms["queries"] >= bits
 
 
+@pytest.mark.parametrize(
+    ("witness", "model", "mu", "folds"),
+    [
+        (0, None, 0, ()),
+        (1, None, 1, ()),
+        (3, None, 2, ()),
+        (7, None, 4, ()),
+        (8, 5, 4, ()),
+        (9, None, 5, ()),
+        (10, 12, 7, ()),
+        (11, 3, 6, ()),
+        (12, None, 7, ()),
+        (13, 16, 10, ()),
+        (14, 14, 9, ()),
+        (16, 17, 11, (3,)),
+        (18, 10, 12, (3,)),
+        (20, 19, 14, (3, 3)),
+        (21, None, 15, (3, 3)),
+        (22, 25, 18, (3, 3, 3)),
+        (24, 25, 19, (4, 3, 3)),
+        (26, 26, 20, (4, 4, 3)),
+        (26, None, 19, (4, 3, 3)),
+    ],
+)
+def test_what_is_chosen(witness: int, model: int | None, mu: int, folds: tuple[int, ...]) -> None:
+    """A change here is another circuit digest for the same model."""
+    logs = {"X": witness} | ({} if model is None else {"W": model})
+    assert choose(logs) == Params(mu, folds, 3, 102, 16)
+
+
+@pytest.mark.parametrize(("bits", "folds", "queries"), [(60, (3, 3), 54), (120, (4,), 126)])
+def test_what_is_chosen_for_other_bits(bits: int, folds: tuple[int, ...], queries: int) -> None:
+    assert choose({"X": 18, "W": 20}, bits=bits) == Params(14, folds, 3, queries, 16)
+
+
 def test_queries() -> None:
     """ceil((bits - grind) / 0.83) at rate 1/8; never fewer than the bits need."""
     assert queries_for(100, 3, 16) == 102

@@ -17,7 +17,7 @@ from proofml.errors import VerificationError
 from proofml.zkml.sumcheck import engine, reader, verifier
 from proofml.zkml.sumcheck.logup import verifier as logup_verifier
 from proofml.zkml.sumcheck.pcs import verifier as pcs_verifier
-from proofml.zkml.sumcheck.transcript import Transcript, grind_ok
+from proofml.zkml.sumcheck.transcript import Transcript, grind, grind_ok
 
 from .graphs import CASES
 from .malicious import Event, Lie, Trial, recorded
@@ -192,6 +192,15 @@ def test_grinding_counts_leading_bits() -> None:
     assert 190 < valid[2] < 330
     assert 4 < valid[3] < 32
     assert all(grind_ok(seed, n, 3) for n in range(4096) if grind_ok(seed, n, 4))
+
+
+def test_grinding_finds_the_smallest_nonce() -> None:
+    """So that the same proof is written again."""
+    for start in range(8):
+        seed = bytes(range(start, start + 32))
+        for bits in (0, 1, 5):
+            least = next(n for n in range(4096) if grind_ok(seed, n, bits))
+            assert grind(seed, bits) == least
 
 
 def test_trap_15_the_degree_is_the_protocols(trial: Get) -> None:

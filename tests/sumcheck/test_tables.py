@@ -5,13 +5,26 @@ Together with the range analysis this is why a lookup proves a step: traps 4, 5,
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
+from proofml.circuits import ranges as ranges_module
+from proofml.circuits import tables as tables_module
 from proofml.circuits.field import ext5
 from proofml.circuits.functions import Function, Relu, Requant, Steps, Table, bits_of
-from proofml.circuits.graph import ArgMax, Graph, Ints, Maximum, Step
-from proofml.circuits.ranges import ranges
+from proofml.circuits.graph import (
+    ArgMax,
+    Bind,
+    Contraction,
+    Graph,
+    Ints,
+    Maximum,
+    Step,
+)
+from proofml.circuits.ranges import RangeError, ranges
 from proofml.circuits.tables import Cover, Lookup, Plan, TableError, plan
 from proofml.zkml.sumcheck.tables_at import columns_at, ids_at
 
@@ -144,6 +157,114 @@ def test_trap_05_the_largest_argument() -> None:
         plan(_one_step(most // 100 + 1, function))
 
 
+def _exactly(most: int) -> Graph:
+    """A windowed step whose argument is in [-most, most]."""
+    b = Builder()
+    x = b.input(2, low=-1, high=1)
+    b.output(b.functions(b.affine((2,), b.term(x, most)), [Steps((-9000, 9000), (0, 1, 2))]))
+    return Graph(tuple(b.nodes), tuple(b.inputs), tuple(b.outputs), {})
+
+
+def test_trap_05_the_condition_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equality is refused, one less is not; the range analysis would refuse a little earlier."""
+    monkeypatch.setattr(ranges_module, "ARGUMENT_LIMIT", 1 << 29)
+    windows = plan(_exactly(P // 4 - (1 << 17))).windows[0]
+    widths = (1 << windows.body) + (1 << windows.tail)
+    assert (P - 1 - widths) % 4 == 0
+    most = (P - 1 - widths) // 4
+    assert 4 * most + widths + 1 == P
+    made = plan(_exactly(most - 1))
+    assert made.windows[0].delta == 2 * (most - 1) + (1 << windows.body) + 1
+    for beyond in (most, most + 1, most + 5000):
+        with pytest.raises(TableError, match="accumulator"):
+            plan(_exactly(beyond))
+
+
+def test_limits_of_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All tables together, each direct one, and the least that windows need."""
+    layout = CASES["mlp"]().layout
+    rows = sum(table.rows for table in layout.plan.tables)
+    monkeypatch.setattr(tables_module, "MAX_ROWS", rows)
+    assert plan(layout.graph).rows == rows
+    monkeypatch.setattr(tables_module, "MAX_ROWS", rows - 1)
+    with pytest.raises(TableError, match="expected at most"):
+        plan(layout.graph)
+    intervals = sum(len(node.functions[0].starts(*ranges(layout.graph)[node.value]))
+                    for node in layout.graph.nodes if isinstance(node, Step))  # fmt: skip
+    monkeypatch.setattr(tables_module, "MAX_ROWS", intervals)
+    with pytest.raises(TableError, match=r"have \d+ rows"):
+        plan(layout.graph)
+    monkeypatch.setattr(tables_module, "MAX_ROWS", intervals - 1)
+    with pytest.raises(TableError, match=f"at least {intervals} rows"):
+        plan(layout.graph)
+    direct = CASES["tiny"]().graph
+    monkeypatch.setattr(tables_module, "MAX_ROWS", 4)
+    plan(direct)
+    monkeypatch.setattr(tables_module, "MAX_ROWS", 3)
+    with pytest.raises(TableError, match="4 arguments"):
+        plan(direct)
+    b = Builder()
+    b.functions(b.input(2, 1, low=-2, high=1), [Table(-2, (0, k, 2, 3)) for k in range(2)], (0,))
+    two = Graph(tuple(b.nodes), tuple(b.inputs), tuple(b.outputs), {})
+    with pytest.raises(TableError, match="4 arguments"):
+        plan(two)
+    monkeypatch.setattr(tables_module, "MAX_ROWS", 7)
+    with pytest.raises(TableError, match="4 arguments"):
+        plan(two)
+    monkeypatch.setattr(tables_module, "MAX_ROWS", 8)
+    assert plan(two).rows == 8
+
+
+def _contracted(k: int, most: int, weight: int | None, copies: int = 1) -> None:
+    """Bounds of `copies` sums of k products of [0, most] with a weight, or with another input."""
+    b = Builder()
+    x = b.input(k, low=0, high=most)
+    y = b.input(k, low=0, high=most) if weight is None else b.constant(np.full(k, weight))
+    sides = ((Bind(sum=0),), (Bind(sum=0),))
+    b.affine((), *(Contraction(x, y, (k,), *sides) for _ in range(copies)))
+
+
+def test_trap_06_sums_that_int64_cannot_hold() -> None:
+    """They are refused, and do not wrap around into a small bound."""
+    _contracted(3, 1 << 29, 1 << 31)
+    for args in ((16, 1 << 29, 1 << 31), (16, 1 << 29, -(1 << 31)), (3, 1 << 29, 1 << 31, 2),
+                 (4, 1 << 31, None), (4, 1 << 29, 1 << 31)):  # fmt: skip
+        with pytest.raises(RangeError, match="out of all bounds"):
+            _contracted(*args)
+    b = Builder()
+    x = b.input(2, low=-(1 << 30), high=0)
+    with pytest.raises(RangeError, match="out of all bounds"):
+        b.affine((2,), b.term(x, 1 << 33))
+
+
+def test_trap_05_differences_are_bounded() -> None:
+    """left - right of a maximum, and value - value of an index, not only the values."""
+    most = int(0.6 * ranges_module.ARGUMENT_LIMIT)
+
+    def pair(left: tuple[int, int], right: tuple[int, int]) -> None:
+        b = Builder()
+        x = b.input(2, low=left[0], high=left[1])
+        y = b.input(2, low=right[0], high=right[1])
+        b.nodes.append(Maximum(x, y, (2,)))
+        b.bounds()
+
+    def index(low: int, high: int) -> None:
+        b = Builder()
+        b.nodes.append(ArgMax(b.input(2, low=low, high=high), 0, ()))
+        b.bounds()
+
+    pair((-most, 0), (0, 0))
+    pair((-most, 0), (0, most // 2))
+    with pytest.raises(RangeError):
+        pair((-most, 0), (0, most))
+    pair((0, 60_000), (-70_000, 0))
+    with pytest.raises(RangeError):
+        pair((0, 70_000), (-70_000, 0))
+    index(-60_000, 60_000)
+    with pytest.raises(RangeError):
+        index(-70_000, 70_000)
+
+
 def test_trap_06_bounds_come_from_types() -> None:
     """The table of a step is as long as its operands' types make it, whatever came in."""
     graph = _one_step(100, Requant(bits_of(0.01), -50, 50))
@@ -168,6 +289,54 @@ def test_trap_07_a_range_table_for_each_width() -> None:
         assert (table.c2 == 0).all()
         body, tail = 1 << windows.body, 1 << windows.tail
         assert table.c1.tolist() == [*range(body), *range(windows.delta, windows.delta + tail)]
+
+
+def _stepped(length: int, cells: int, functions: int = 1, thresholds: int = 2) -> Graph:
+    """Functions of `thresholds` + 1 intervals each, on 0 to length - 1."""
+    b = Builder()
+    x = b.input(functions, cells // functions, low=0, high=length - 1)
+    values = [tuple(range(k, k + thresholds + 1)) for k in range(functions)]
+    steps = [Steps(tuple(range(1, thresholds + 1)), v) for v in values]
+    b.output(b.functions(x, steps, (0,) if functions > 1 else ()))
+    return Graph(tuple(b.nodes), tuple(b.inputs), tuple(b.outputs), {})
+
+
+@pytest.mark.parametrize(
+    ("cells", "functions", "thresholds", "most"),
+    [(2, 1, 2, 10), (1, 1, 2, 8), (5, 1, 2, 16), (2, 1, 4, 14), (4, 2, 2, 10), (6, 2, 2, 12)],
+)
+def test_what_is_written_out(cells: int, functions: int, thresholds: int, most: int) -> None:
+    """As long as that has no more rows than two for each interval and two for each cell."""
+    for length, windowed in ((most, False), (most + 1, True)):
+        made = plan(_stepped(length, cells, functions, thresholds))
+        assert (made.lookups[0].windows >= 0) == windowed
+        assert len(made.windows) == windowed
+
+
+@pytest.mark.parametrize(
+    "functions",
+    [
+        [Table(0, (3,) * 41)],
+        [Table(0, (3,) * 41), Steps((7,), (0, 1))],
+        [Steps((7,), (0, 1)), Table(0, (3,) * 41)],
+        [Relu()],
+    ],
+    ids=str,
+)
+def test_what_is_always_written_out(functions: list[Function]) -> None:
+    """Functions that are stated as tables, however long their intervals are; also beside others."""
+    b = Builder()
+    x = b.input(len(functions), 1, low=0, high=40)
+    b.output(b.functions(x, functions, (0,)))
+    made = b.case().layout.plan
+    assert made.lookups[0].windows == -1
+    assert made.rows == 41 * len(functions)
+
+
+def test_what_is_never_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables_module, "MAX_DIRECT", 9)
+    for length, windowed in ((9, False), (10, True)):
+        assert (plan(_stepped(length, 100)).lookups[0].windows >= 0) == windowed
 
 
 def test_equal_functions_share_a_table() -> None:
@@ -216,3 +385,47 @@ def test_ids_at_a_point(shape: tuple[int, ...]) -> None:
         own = ext5.product(ext5.element(points[a][i]) for a, i in enumerate(cell))
         want = ext5.add(want, ext5.scale(own, int(ids.reshape(shape)[cell])))
     assert ids_at(ids, shape, points) == want
+
+
+def _two_classes() -> Graph:
+    b = Builder()
+    x = b.input(2, low=-100, high=100)
+    wide = b.affine((2,), b.term(x, 1000))
+    b.output(b.functions(wide, [Steps((-50_000, 30_000), (0, 1, 2))]))
+    b.output(b.functions(wide, [Requant(bits_of(0.02), -100, 100)]))
+    b.output(b.functions(wide, [Requant(bits_of(0.5), -3000, 3000)]))
+    return Graph(tuple(b.nodes), tuple(b.inputs), tuple(b.outputs), {})
+
+
+def _mixed() -> Graph:
+    b = Builder()
+    x = b.input(3, 2, low=-100, high=100)
+    wide = b.affine((3, 2), b.term(x, 77))
+    scales = (0.9, 0.011, 0.05)
+    b.output(b.functions(wide, [Requant(bits_of(s), -120, 90) for s in scales], (0,)))
+    b.output(b.functions(b.affine((3, 2), b.term(x, 5000)), [Steps((-7, 90, 4000), (0, 1, 2, 3))]))
+    return Graph(tuple(b.nodes), tuple(b.inputs), tuple(b.outputs), {})
+
+
+@pytest.mark.parametrize("make", [_two_classes, _mixed, lambda: CASES["mlp"]().graph,
+                                  lambda: CASES["steps"]().graph])  # fmt: skip
+def test_widths_are_those_with_the_fewest_rows(
+    make: Callable[[], Graph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all widths; of several that are as good, the first."""
+    graph = make()
+    honest = tables_module._Planner._widths
+    chosen: list[tuple[int, int]] = []
+
+    def spied(self: tables_module._Planner, needs: list[tables_module._Need]) -> tuple[int, int]:
+        chosen.append(honest(self, needs))
+        return chosen[-1]
+
+    monkeypatch.setattr(tables_module._Planner, "_widths", spied)
+    rows = plan(graph).rows
+    found = []
+    for widths in itertools.product(range(2, 17), range(2, 17)):
+        monkeypatch.setattr(tables_module._Planner, "_widths", lambda *_, own=widths: own)
+        found.append((plan(graph).rows, widths))
+    assert rows == min(found)[0]
+    assert chosen == [min(found)[1]]

@@ -9,7 +9,7 @@ it matters, what its victim expects; a victim that is not named pins the model a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from proofml.tee.binding import Mode
 from proofml.tee.evidence import Parts
@@ -31,7 +31,7 @@ class Forged:
     """A file, and who is to be deceived by it."""
 
     data: bytes
-    victim: Verifier = Verifier()
+    victim: Verifier = field(default_factory=Verifier)
 
 
 Make = Callable[[Platform, Mode], Forged]
@@ -39,13 +39,18 @@ Make = Callable[[Platform, Mode], Forged]
 
 @dataclass(frozen=True)
 class Attack:
-    """`number` is the check that stops it, by the mode of the proof where they differ."""
+    """`number` is the check that stops it, by the mode of the proof where they differ.
+
+    Attributes:
+        also: another objection that the same lie may raise.
+    """
 
     name: str
     number: str | dict[Mode, str]
     make: Make
     platforms: Sequence[Platform]
     modes: Sequence[Mode]
+    also: str = ""
 
     def stopped_by(self, mode: Mode) -> str:
         return self.number if isinstance(self.number, str) else self.number[mode]
@@ -58,12 +63,14 @@ def attack(
     number: str | dict[Mode, str],
     platforms: Sequence[Platform] = ALL,
     modes: Sequence[Mode] = BOTH,
+    *,
+    also: str = "",
 ) -> Callable[[Make], Make]:
     """Put a function into the list, under its name."""
 
     def put(make: Make) -> Make:
         name = make.__name__.replace("_", "-")
-        ATTACKS.append(Attack(name, number, make, platforms, modes))
+        ATTACKS.append(Attack(name, number, make, platforms, modes, also))
         return make
 
     return put

@@ -179,6 +179,17 @@ def test_the_bounds_themselves_are_read() -> None:
     assert cbor.loads(b"\xa1\x78\x40" + b"a" * 64 + b"\x00", "evidence") == {"a" * 64: 0}
 
 
+def test_elements_are_named_at_the_top_alone() -> None:
+    fields: list[Field] = []
+    cbor.loads(cbor2.dumps([[1], [2], 3]), "evidence", items=("a", "b"), fields=fields)
+    assert [field.name for field in fields] == ["", "a", "a.0", "b", "b.0", "2"]
+
+
+def test_the_longest_evidence_is_read() -> None:
+    content = bytes(MAX_QUOTE_BYTES - 5)
+    assert cbor.loads(cbor2.dumps(content), "evidence") == content
+
+
 def test_longer_evidence_is_refused_before_it_is_read() -> None:
     error = refusal(bytes(MAX_QUOTE_BYTES + 1))
     assert error.check == "tee.3"

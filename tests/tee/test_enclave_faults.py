@@ -62,7 +62,7 @@ def test_a_process_that_does_not_stop_is_ended(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_memory_is_limited() -> None:
-    """A gigabyte more than allowed: the process is ended, or its address space ends; not the host."""
+    """A gigabyte more than allowed ends the process or its address space, and never the host."""
     limits = Limits(memory=400 << 20, seconds=60)
     with started(swelling(), Mode.SESSION, limits=limits) as enclave:
         x = np.ones(1024, np.float32)

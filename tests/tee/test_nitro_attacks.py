@@ -14,6 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.x509.oid import ExtensionOID
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,6 +81,11 @@ def test_the_good_document_is_accepted_and_read() -> None:
     assert found.details["module_id"] == aws.MODULE_ID
     assert "not consulted" in found.details["revocation"]
     assert found.tcb_status is None
+
+
+def test_a_document_without_user_data_binds_nothing() -> None:
+    assert verify(AUTHORITY.sign(changed(user_data=None))).report_data == b""
+    assert verify(AUTHORITY.sign(changed(user_data=b""))).report_data == b""
 
 
 # --- roots (tee.4) ---------------------------------------------------------------------------
@@ -216,6 +222,7 @@ WRONG_LINKS: dict[str, tuple[int, dict[str, object], str]] = {
     "leaf signed with SHA-256": (3, {"digest": hashes.SHA256()}, "ECDSA with SHA-384"),
     "region signed with SHA-512": (0, {"digest": hashes.SHA512()}, "ECDSA with SHA-384"),
     **{f"link {i} has a key of P-256": (i, {"key": P256}, "a key of P-384") for i in range(4)},
+    "leaf has a key of Ed25519": (3, {"key": Ed25519PrivateKey.generate()}, "a key of P-384"),
     **{f"link {i} has expired": (i, {"not_after": NOW - 1}, "a time from") for i in range(4)},
     **{f"link {i} is not valid yet": (i, {"not_before": NOW + 1}, "a time from") for i in range(4)},
 }
@@ -249,6 +256,7 @@ def test_an_expired_root_is_refused_although_it_is_held() -> None:
         (NOW + DAY, "tee.5"),
         (0, "tee.5"),
         (253402300799, "tee.5"),
+        (2**40, "tee.5"),
     ],
 )
 def test_a_document_holds_as_long_as_its_leaf(now: int, expected: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,12 +74,17 @@ def test_its_certificates_do_not_vouch_for_what_others_sign(real: bytes) -> None
     authority = aws.AwsAuthority.create(REAL_TIME)
     mine = authority.chain(authority.links(REAL_TIME))
     theirs = (*document.cabundle, document.certificate)
-    claims = {"report_data": bytes(64), "now": REAL_TIME, "pcrs": document.pcrs}
-    assert judge(authority.quote(**claims, chain=theirs)) == "tee.7"
+
+    def claimed(chain: Sequence[bytes]) -> str:
+        data = authority.quote(
+            report_data=bytes(64), now=REAL_TIME, pcrs=document.pcrs, chain=chain
+        )
+        return judge(data)
+
+    assert claimed(theirs) == "tee.7"
     for at in range(1, len(theirs)):
-        mixed = [*theirs[:at], *mine[at:]]
-        assert judge(authority.quote(**claims, chain=mixed)) == "tee.5"
-    assert judge(authority.quote(**claims, chain=mine)) == "tee.4"
+        assert claimed([*theirs[:at], *mine[at:]]) == "tee.5"
+    assert claimed(mine) == "tee.4"
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
