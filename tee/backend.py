@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from proofml.backend import Context, Evidence, Probe, Request, Support, Trial
 from proofml.errors import BackendFailed, UsageError
 from proofml.guarantee import Guarantee
+from proofml.policy import Policy
+from proofml.proof import Proof
 from proofml.runtime import runtime_version
 from proofml.tee.about import ASSUMPTIONS, INTEGRITY, NAME, VERSION
 from proofml.tee.checks import CHECKS
@@ -81,6 +83,36 @@ class TeeBackend:
             return prove(model, inputs, request, context)
         except OSError as error:
             raise BackendFailed(f"proving with tee: {error}") from error
+
+    def prove_sealed(
+        self, model: Model, message: bytes, request: Request, context: Context
+    ) -> Evidence:
+        """In the running enclave to which the inputs were sealed (`--set server=SOCKET`)."""
+        from proofml.tee.backend_prover import prove
+
+        try:
+            return prove(model, message, request, context)
+        except OSError as error:
+            raise BackendFailed(f"proving with tee: {error}") from error
+
+    def seal(
+        self,
+        model: Model,
+        inputs: Mapping[str, Array],
+        recipient: bytes | None,
+        policy: Policy,
+        context: Context,
+    ) -> tuple[bytes, bytes]:
+        """To the session whose file is the recipient, verified under the policy first."""
+        from proofml.tee.backend_owner import seal
+
+        return seal(model, inputs, recipient, policy, context)
+
+    def open(self, proof: Proof, secret: bytes) -> Mapping[str, Array]:
+        """The outputs, for the owner of the secret."""
+        from proofml.tee.backend_owner import open_proof
+
+        return open_proof(proof, secret)
 
     def verify(self, trial: Trial) -> Guarantee:
         from proofml.tee.backend_verifier import verify

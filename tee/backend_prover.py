@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from proofml.tee.enclave.messages import Inference
 from proofml.tee.evidence import Parts, Record
 from proofml.tee.known_simulators import known_roots
 from proofml.tee.measure import code_measurement
+from proofml.tee.one_form import normalised
 from proofml.tee.options import Options
 from proofml.tee.platform import Source
 from proofml.tee.policy import TeePolicy
@@ -160,6 +162,7 @@ def _evidence(
     parts = parts_of(found, config, session)
     checks = Checks(numbers.CHECKS)
     try:
+        parts = replace(parts, attestation=normalised(parts.attestation))
         notes = _self_check(found, parts, store, checks)
     except VerificationError as error:
         raise BackendFailed(

@@ -25,6 +25,7 @@ from proofml.tee.evidence import Parts, Record
 from proofml.tee.freshness import Ages, ages_of, check_challenge
 from proofml.tee.known_simulators import known_roots
 from proofml.tee.nonces import Nonces
+from proofml.tee.one_form import check_form
 from proofml.tee.policy import TeePolicy
 from proofml.tee.session_file import SessionFile
 from proofml.tee.verify_evidence import (
@@ -53,6 +54,7 @@ def verify(trial: Trial) -> Guarantee:
     record = Record.read(statement)
     checks.passed(numbers.RECORD, f"{record.platform}, {record.mode} mode")
     parts = Parts.read(trial.proof, record)
+    check_form(parts.attestation)
     checks.passed(numbers.EVIDENCE, ", ".join(parts.blobs()))
     # (3) to (12)
     model = statement.model.canonical_sha256

@@ -66,6 +66,16 @@ def verify(evidence: Attestation, roots: Roots, now: int) -> Verified:
     return check(evidence, roots, now)
 
 
+def padding(evidence: Attestation) -> int:
+    """Bytes behind the quote, which its signature does not cover: zeros that some guests add.
+
+    Raises:
+        VerificationError: tee.3.
+    """
+    fields = parse(evidence.platform, evidence.quote).fields
+    return sum(len(field.data) for field in fields if field.name == "padding")
+
+
 def own_findings(verified: Verified) -> Iterable[Finding]:
     """What only this platform has to say (tee.20), beside the common part of the appraisal."""
     own: Callable[[Verified], Iterable[Finding]] | None = getattr(

@@ -4,7 +4,7 @@
 
 The tree is copied to a temporary folder, and nothing is changed but there, in memory. First the
 tests run once, and what they show to `verify_proof` is kept: honest proofs and forged ones, with
-what became of them. Then proofs and tests have to end without any mutant as they shall.
+what became of them. Then all of them have to end as they shall without any mutant.
 Each mutant is then one process, forked from this one, that imports the changed source in the
 place of the file and meets the first file of the tests about its module, all of these proofs, in
 NumPy and in C, and the other tests (no tests with `--quick`). It is found out where one of them

@@ -30,9 +30,13 @@ from proofml.policy import Policy
 from proofml.proof import Proof
 from proofml.router import route
 from proofml.sealed import Sealed, Secret
+from proofml.statement import Visibility
 from proofml.store import Store
-from proofml.tensors import Array
+from proofml.tensors import Array, dtype_name
 from proofml.verdict import Status, Verdict
+
+#: All that `open` says of a proof without an accepted verdict.
+NOT_ACCEPTED = "`open` takes an accepted verdict for exactly this proof; nothing was decrypted"
 
 
 def seal(
@@ -77,21 +81,42 @@ def open(proof: Proof, secret: Secret, verdict: Verdict) -> dict[str, Array]:
     """The outputs of a proof over inputs that were sealed with `secret`: name -> array.
 
     Nothing is decrypted without an accepted verdict for exactly this proof: a prover who sees what
-    becomes of results that it made up can learn a secret from it.
+    becomes of results that it made up can learn a secret from it. Of such a proof nothing is said.
 
     Raises:
         PolicyRefused: there is no accepted verdict for exactly this proof.
         UsageError: the secret is of another backend or model.
         VerificationError: the proof is over other inputs than those that this secret sealed.
+        BackendFailed: the backend opened something else than the Statement's outputs.
     """
-    if verdict.status is not Status.ACCEPTED or verdict.proof_sha256 != proof.digest:
-        raise PolicyRefused(["`open` takes an accepted verdict for exactly this proof"])
-    if (proof.backend, proof.statement.model.canonical_sha256) != (secret.backend, secret.model):
+    accepted = _accepted(proof, verdict)
+    model = accepted.statement.model.canonical_sha256
+    if (accepted.backend, model) != (secret.backend, secret.model):
         raise UsageError(
             f"the secret is of {secret.backend} and model {secret.model}, the proof of "
-            f"{proof.backend} and model {proof.statement.model.canonical_sha256}"
+            f"{accepted.backend} and model {model}"
         )
-    return dict(_sealing(get_backend(proof.backend)).open(proof, secret.data))
+    found = _sealing(get_backend(accepted.backend)).open(accepted, secret.data)
+    outputs = {claim.name: found.get(claim.name) for claim in accepted.statement.outputs}
+    for claim in accepted.statement.outputs:
+        array = outputs[claim.name]
+        if array is None or (dtype_name(array), array.shape) != (claim.dtype, claim.shape):
+            raise BackendFailed(
+                f"{accepted.backend}: opened outputs: expected {claim.name}, "
+                f"{claim.dtype}{list(claim.shape)}, got something else"
+            )
+    return {name: array for name, array in outputs.items() if array is not None}
+
+
+def _accepted(proof: Proof, verdict: Verdict) -> Proof:
+    """The proof, read again from its bytes: its fields may have been set by anybody."""
+    try:
+        read = Proof.read(proof.to_bytes())
+    except (ValueError, VerificationError):
+        read = None
+    if read is None or verdict.status is not Status.ACCEPTED or verdict.proof_sha256 != read.digest:
+        raise PolicyRefused([NOT_ACCEPTED])
+    return replace(read, folder=proof.folder, beside=proof.beside)
 
 
 def _sealing(backend: Backend) -> SealingBackend:
@@ -139,6 +164,8 @@ def prove(
             )
         chosen = route(model, request, name=inputs.backend, integrity=integrity)
         evidence = _sealing(chosen).prove_sealed(model, inputs.message, request, context)
+        if any(claim.visibility is Visibility.PUBLIC for claim in evidence.statement.inputs):
+            raise BackendFailed(f"{chosen.name} put sealed inputs into the proof in the open")
     else:
         arrays = model.check_inputs(inputs)
         chosen = route(model, request, name=backend, integrity=integrity)

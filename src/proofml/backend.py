@@ -14,14 +14,12 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from proofml.canonical import JSON
 from proofml.checks import Checks
 from proofml.errors import BackendUnavailable, UsageError
 from proofml.expectation import Expectation
 from proofml.guarantee import Guarantee, Integrity
 from proofml.policy import Policy
 from proofml.proof import Blob, Proof
-from proofml.sealed import Sealed, Secret
 from proofml.statement import MAX_NONCE_BYTES, Statement, Visibility
 from proofml.tensors import Array
 from proofml.worker.limits import Limits, Progress, silent
@@ -98,46 +96,6 @@ class Evidence:
     tensors: Mapping[str, Array]
     notes: Mapping[str, str] = field(default_factory=dict)
     #: What a verifier that pins nothing in its policy will have to allow, for the prover's user.
-    assumptions: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a backend's `seal` is given.
-
-    Attributes:
-        recipient: evidence by which the prover is known to whom inputs are sealed, as it came; None
-            where there is nobody to be known and the owner's own keys are enough.
-        request: options for this backend; visibilities and nonce are for `prove`.
-        expect: what the owner insists on of the recipient.
-        policy: what the owner accepts of the recipient.
-    """
-
-    model: Model
-    inputs: Mapping[str, Array] = field(repr=False)
-    recipient: bytes | None = field(repr=False)
-    request: Request
-    expect: Expectation
-    policy: Policy
-    context: Context
-
-
-@dataclass(frozen=True)
-class Sealing:
-    """What a backend's `seal` hands to the core, which writes both files.
-
-    Attributes:
-        parts: sections for the prover.
-        secret: sections that the owner keeps.
-        detail: public record of the sealed inputs, such as for whom they are.
-        notes: facts for the owner, for example what was found of the recipient.
-        assumptions: what remains assumed of the recipient; the policy allows it.
-    """
-
-    parts: Mapping[str, bytes] = field(repr=False)
-    secret: Mapping[str, bytes] = field(repr=False)
-    detail: Mapping[str, JSON] = field(default_factory=dict)
-    notes: Mapping[str, str] = field(default_factory=dict)
     assumptions: frozenset[str] = frozenset()
 
 
@@ -224,50 +182,23 @@ class SealingBackend(Backend, Protocol):
 
     def prove_sealed(
         self, model: Model, message: bytes, request: Request, context: Context
-    ) -> Evidence: ...
+    ) -> Evidence:
+        """As `prove`, over a message of `seal`; the Statement shows no value of its inputs.
+
+        Raises:
+            UsageError: the message is none of `seal`, or is for somebody else.
+        """
+        ...
 
     def open(self, proof: Proof, secret: bytes) -> Mapping[str, Array]:
         """The outputs, for the owner of the secret; `api.open` saw to the verdict.
 
-        Raises:
-            VerificationError: the proof is not over what was sealed with this secret.
-        """
-        ...
-
-
-@runtime_checkable
-class SealingBackend(Backend, Protocol):
-    """A backend that hides inputs from the prover; the three methods come together."""
-
-    def seal(self, order: Order) -> Sealing:
-        """Seal inputs so that nobody but the recipient, or nobody at all, can read them.
-
-        Raises:
-            VerificationError: the recipient's evidence is bad (number of the check).
-            PolicyRefused: it is good, and the owner's policy says no.
-            UsageError: a recipient where there is none, or none where there has to be one.
-        """
-        ...
-
-    def prove(
-        self,
-        model: Model,
-        inputs: Mapping[str, Array] | Sealed,
-        request: Request,
-        context: Context,
-    ) -> Evidence:
-        """As `Backend.prove`. Of sealed inputs and their outputs the Statement shows no value."""
-        ...
-
-    def open(self, proof: Proof, secret: Secret, context: Context) -> Mapping[str, Array]:
-        """The outputs, name -> array, of a proof that the owner's own verdict accepts.
-
-        The core calls it for such a proof alone. It has to find that these are outputs over the
-        inputs that were sealed with this secret, and those that the Statement commits to.
+        Has to find that the proof is over what was sealed with this secret, and that these are the
+        outputs to which its Statement commits.
 
         Raises:
             VerificationError: they are not, or do not open (number of the check).
-            UsageError: a secret that this backend did not make.
+            UsageError: what is no secret of this backend.
         """
         ...
 

@@ -1,16 +1,16 @@
 """Sealed inputs for a prover who must not see them, and the Secret that their owner keeps.
 
-Both are containers (`proofml.container`) whose first section is canonical JSON:
+Both are containers (`proofml.container`) of two sections. The first is canonical JSON
 
-    sealed   {"type": "proofml/sealed", "version": 1, "backend": {"name": ..., "version": ...},
-              "model": ..., "detail": {...}}, and the backend's own sections: ciphertexts, keys with
-             which a server computes on them
-    secret   {"type": "proofml/secret", "version": 1, "backend": ..., "model": ...,
-              "sealed": SHA-256 of the sealed file}, and the backend's own sections
+    sealed   {"type": "proofml/sealed", "version": 1, "backend": name, "model": canonical SHA-256}
+    secret   {"type": "proofml/secret", "version": 1, "backend": name, "model": canonical SHA-256,
+              "sealed": SHA-256 of the sealed file}
 
-Under a passphrase a secret is one section `body` of another container: the plain file under
-AES-256-GCM, key by scrypt (RFC 7914), the first section as associated data. The parameters of
-scrypt belong to the version, so that no file can ask for more memory than `protect` took.
+and `body` is the backend's own: the message that the prover gets, or what opens the outputs.
+
+Under a passphrase a secret is the `body` of another container: the plain file under AES-256-GCM,
+key by scrypt (RFC 7914), the first section as associated data. The parameters of scrypt belong to
+the version, so that no file can ask for more memory than `protect` took.
 
 A file is what its writer writes, to the byte. Nothing in one is executed, and nothing in a sealed
 file is believed: who can open it, and to which inputs a proof belongs, the backend's evidence says.
@@ -31,21 +31,17 @@ from proofml.canonical import JSON, CanonicalError, dumps, loads, sha256
 from proofml.errors import UsageError, VerificationError
 from proofml.fields import FieldError, Fields
 from proofml.keys import MAX_PASSPHRASE_BYTES
-from proofml.statement import ModelClaim
 
 SEALED_TYPE: Final = "proofml/sealed"
 SECRET_TYPE: Final = "proofml/secret"
 PROTECTED_TYPE: Final = "proofml/protected-secret"
-#: Suffixes of files that the command line names by itself.
-SEALED_SUFFIX: Final = ".sealed"
-SECRET_SUFFIX: Final = ".secret"
 
 MAX_SEALED_BYTES: Final = container.MAX_FILE_BYTES
 MAX_SECRET_BYTES: Final = 256 << 20
-MAX_HEAD_BYTES: Final = 1 << 20
+_MAX_HEAD_BYTES: Final = 4096
 
 #: scrypt of version 1: 128 MiB of memory, some tenths of a second.
-_SCRYPT: Final = {"n": 1 << 17, "r": 8, "p": 1}
+_N, _R, _P = 1 << 17, 8, 1
 _SALT_BYTES, _NONCE_BYTES, _TAG_BYTES = 32, 12, 16
 _BODY: Final = "body"
 
@@ -55,22 +51,18 @@ class Sealed:
     """Inputs as the prover gets them.
 
     Attributes:
-        backend, backend_version: who sealed them, and alone can prove with them.
-        model: the model that they are for.
-        parts: the backend's own sections, by name (`proofml.container.NAME`).
-        detail: the backend's public record of them, such as for whom they are sealed.
+        backend: who sealed them, and alone can prove with them.
+        model: canonical SHA-256 of the model that they are for.
+        message: the backend's own.
     """
 
     backend: str
-    backend_version: int
-    model: ModelClaim
-    parts: Mapping[str, bytes] = field(repr=False)
-    detail: Mapping[str, JSON] = field(default_factory=dict)
+    model: str
+    message: bytes = field(repr=False)
 
     def to_bytes(self) -> bytes:
         """The file; raises `UsageError` for what could not be read back."""
-        head = {**_head(SEALED_TYPE, self), "detail": self.detail}
-        return _pack(head, self.parts, MAX_SEALED_BYTES, "sealed inputs")
+        return _pack(_head(SEALED_TYPE, self), self.message, MAX_SEALED_BYTES, "sealed inputs")
 
     @cached_property
     def digest(self) -> str:
@@ -80,17 +72,16 @@ class Sealed:
     @classmethod
     def read(cls, data: bytes, what: str = "sealed inputs") -> Sealed:
         """Strictly; raises `UsageError` for anything that `to_bytes` does not write."""
-        fields, parts = _unpack(data, SEALED_TYPE, MAX_SEALED_BYTES, what)
+        fields, body = _unpack(data, SEALED_TYPE, MAX_SEALED_BYTES, what)
         try:
-            name, version, model = _read_head(fields)
-            detail = fields.table("detail").mapping
+            found = cls(*_read_head(fields), body)
             fields.done()
         except FieldError as error:
             raise _broken(what, error) from error
-        return cls(name, version, model, parts, detail)
+        return found
 
-    def write(self, path: Path, *, force: bool = False) -> None:
-        """Write a file; refuses to overwrite without `force`; raises `UsageError`."""
+    def save(self, path: Path, *, force: bool = False) -> None:
+        """Write a file as a whole; refuses to overwrite without `force`; raises `UsageError`."""
         if not force:
             _write_new(path, self.to_bytes(), 0o666)
             return
@@ -113,33 +104,31 @@ class Secret:
     """What opens the outputs; whoever holds it may read them, and with some backends the inputs.
 
     Attributes:
-        backend, backend_version, model: as of the sealed inputs.
+        backend, model: as of the sealed inputs.
         sealed: SHA-256 of their file.
-        parts: the backend's own sections, keys among them.
+        data: the backend's own, keys among it.
     """
 
     backend: str
-    backend_version: int
-    model: ModelClaim
+    model: str
     sealed: str
-    parts: Mapping[str, bytes] = field(repr=False)
+    data: bytes = field(repr=False)
 
     def to_bytes(self) -> bytes:
         """The file in the clear; raises `UsageError` for what could not be read back."""
         head = {**_head(SECRET_TYPE, self), "sealed": self.sealed}
-        return _pack(head, self.parts, MAX_SECRET_BYTES, "secret")
+        return _pack(head, self.data, MAX_SECRET_BYTES, "secret")
 
     @classmethod
     def read(cls, data: bytes, what: str = "secret") -> Secret:
         """Strictly; raises `UsageError` for anything that `to_bytes` does not write."""
-        fields, parts = _unpack(data, SECRET_TYPE, MAX_SECRET_BYTES, what)
+        fields, body = _unpack(data, SECRET_TYPE, MAX_SECRET_BYTES, what)
         try:
-            name, version, model = _read_head(fields)
-            sealed = fields.sha256("sealed")
+            found = cls(*_read_head(fields), fields.sha256("sealed"), body)
             fields.done()
         except FieldError as error:
             raise _broken(what, error) from error
-        return cls(name, version, model, sealed, parts)
+        return found
 
     def save(self, path: Path, *, passphrase: str | None = None) -> None:
         """Write a new file of mode 0600; never over an existing one.
@@ -179,7 +168,7 @@ def protect(data: bytes, passphrase: str) -> bytes:
         {
             "type": PROTECTED_TYPE,
             "version": 1,
-            "kdf": {"name": "scrypt", "salt": salt.hex(), **_SCRYPT},
+            "kdf": {"name": "scrypt", "salt": salt.hex(), "n": _N, "r": _R, "p": _P},
             "cipher": {"name": "aes-256-gcm", "nonce": nonce.hex()},
         }
     )
@@ -192,24 +181,22 @@ def unprotect(data: bytes, passphrase: str, what: str = "secret") -> bytes:
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    fields, parts = _unpack(data, PROTECTED_TYPE, MAX_SECRET_BYTES, what)
+    fields, body = _unpack(data, PROTECTED_TYPE, MAX_SECRET_BYTES, what)
     try:
         kdf, cipher = fields.table("kdf"), fields.table("cipher")
         kdf.string("name", choices=("scrypt",))
-        for name, value in _SCRYPT.items():
+        for name, value in (("n", _N), ("r", _R), ("p", _P)):
             kdf.integer(name, value, value)
         salt = _exactly(kdf, "salt", _SALT_BYTES)
         cipher.string("name", choices=("aes-256-gcm",))
         nonce = _exactly(cipher, "nonce", _NONCE_BYTES)
         for table in (kdf, cipher, fields):
             table.done()
-        if set(parts) != {_BODY} or len(parts[_BODY]) < _TAG_BYTES:
-            raise FieldError("sections", f"one section {_BODY}", ", ".join(parts) or "none")
     except FieldError as error:
         raise _broken(what, error) from error
     head, _ = container.unpack(data)
     try:
-        return AESGCM(_key(passphrase, salt)).decrypt(nonce, parts[_BODY], head)
+        return AESGCM(_key(passphrase, salt)).decrypt(nonce, body, head)
     except InvalidTag as error:
         raise UsageError(
             f"{what}: does not open; another passphrase was expected, or the file is damaged"
@@ -231,14 +218,14 @@ def _key(passphrase: str, salt: bytes) -> bytes:
         raise UsageError(
             f"passphrase: expected 1 to {MAX_PASSPHRASE_BYTES} bytes, got {len(secret)}"
         )
-    return Scrypt(salt=salt, length=32, **_SCRYPT).derive(secret)
+    return Scrypt(salt=salt, length=32, n=_N, r=_R, p=_P).derive(secret)
 
 
 def _is_protected(data: bytes) -> bool:
     """Whether it says so; what it is, `unprotect` finds out."""
     try:
         head, _ = container.unpack(data)
-        value: Any = loads(head, max_bytes=MAX_HEAD_BYTES)
+        value: Any = loads(head, max_bytes=_MAX_HEAD_BYTES)
     except (VerificationError, CanonicalError):
         return False
     return isinstance(value, dict) and value.get("type") == PROTECTED_TYPE
@@ -248,28 +235,17 @@ def _is_protected(data: bytes) -> bool:
 
 
 def _head(kind: str, of: Sealed | Secret) -> dict[str, JSON]:
-    return {
-        "type": kind,
-        "version": 1,
-        "backend": {"name": of.backend, "version": of.backend_version},
-        "model": of.model.to_json(),
-    }
+    return {"type": kind, "version": 1, "backend": of.backend, "model": of.model}
 
 
-def _read_head(fields: Fields) -> tuple[str, int, ModelClaim]:
-    """What `_head` wrote; raises `FieldError`."""
-    backend = fields.table("backend")
-    name, version = backend.string("name", longest=64), backend.integer("version", 1, 1 << 16)
-    backend.done()
-    return name, version, ModelClaim.read(fields.raw("model"), fields.at("model"))
+def _read_head(fields: Fields) -> tuple[str, str]:
+    """Backend and model; raises `FieldError`."""
+    return fields.string("backend", longest=64), fields.sha256("model")
 
 
-def _pack(head: Mapping[str, JSON], parts: Mapping[str, bytes], most: int, what: str) -> bytes:
+def _pack(head: Mapping[str, JSON], body: bytes, most: int, what: str) -> bytes:
     try:
-        first = dumps(head)
-        if len(first) > MAX_HEAD_BYTES:
-            raise ValueError(f"a record of {len(first)} bytes, at most {MAX_HEAD_BYTES}")
-        data = container.pack(first, parts)
+        data = container.pack(dumps(head), {_BODY: body})
     except ValueError as error:
         raise UsageError(f"{what}: cannot be written down: {error}") from error
     if len(data) > most:
@@ -277,20 +253,22 @@ def _pack(head: Mapping[str, JSON], parts: Mapping[str, bytes], most: int, what:
     return data
 
 
-def _unpack(data: bytes, kind: str, most: int, what: str) -> tuple[Fields, dict[str, bytes]]:
-    """The first section, `type` and `version` taken, and the others."""
+def _unpack(data: bytes, kind: str, most: int, what: str) -> tuple[Fields, bytes]:
+    """The first section, `type` and `version` taken, and the body."""
     if len(data) > most:
         raise UsageError(f"{what}: expected at most {most} bytes, got more")
     try:
-        head, parts = container.unpack(data)
-        fields = Fields(loads(head, max_bytes=MAX_HEAD_BYTES), "")
+        head, sections = container.unpack(data)
+        fields = Fields(loads(head, max_bytes=_MAX_HEAD_BYTES), "")
         fields.string("type", choices=(kind,))
         fields.integer("version", 1, 1)
     except VerificationError as error:
         raise _broken(what, error.reason) from error
     except (CanonicalError, FieldError) as error:
         raise _broken(what, error) from error
-    return fields, parts
+    if set(sections) != {_BODY}:
+        raise _broken(what, f"one section {_BODY}, got {', '.join(sections) or 'none'}")
+    return fields, sections[_BODY]
 
 
 def _broken(what: str, error: object) -> UsageError:

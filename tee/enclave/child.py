@@ -33,6 +33,8 @@ WHO: Final = "isolated process"
 START_SECONDS: Final = 120.0
 #: What a run may take beyond its limit until the process itself is ended.
 GRACE_SECONDS: Final = 10.0
+#: For the process to end when it is told to, before it is killed.
+STOP_SECONDS: Final = 2.0
 MAX_FRAME_BYTES: Final = MAX_SEALED_BYTES + MAX_TENSORS_BYTES
 _POLL_SECONDS: Final = 0.05
 _TAIL_BYTES: Final = 16 << 10
@@ -40,10 +42,12 @@ _TAIL_BYTES: Final = 16 << 10
 _PASSED: Final = ("PYTHONPATH", "LD_LIBRARY_PATH")
 _ENVIRONMENT: Final = {
     "LANG": "C.UTF-8",
-    "HOME": "/nonexistent",
+    "HOME": "/dev/null",  # nothing can be made below it
     "MALLOC_ARENA_MAX": "2",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
+    # onnxruntime 1.32 opens a database below the home, and a thread, while it is imported.
+    "ORT_DISABLE_TELEMETRY": "1",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
 
@@ -153,12 +157,15 @@ class Child:
     def _stop(self) -> None:
         if self._closed:
             return
-        if self._process.poll() is None:
-            # Its number is still its own: nobody has waited for it.
+        # The outer process takes the end of this for its own, ends the inner one and waits for it.
+        self._ends.lifeline.close()
+        try:
+            self._process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.kill()
-        self._process.wait()
+            self._process.wait()
         self._ends.close()
         self._closed = True
 

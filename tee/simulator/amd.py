@@ -8,7 +8,8 @@ say what it is. RSA keys take seconds to make: they are made once and stored.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -150,7 +151,7 @@ class AmdAuthority:
             signs_certificates=True,
         )
 
-    def leaf(self, now: int, *, vlek: bool = False, tcb: Mapping[str, int] = TCB) -> Link:
+    def leaf(self, now: int, *, vlek: bool = False, components: Mapping[str, int] = TCB) -> Link:
         """The VCEK at this TCB, or the VLEK."""
         layout = LAYOUTS[self.product]
         # A Turin's certificate has the FMC in the place of the first reserved component.
@@ -158,7 +159,7 @@ class AmdAuthority:
         extensions = {
             STRUCT_OID: integer(layout.struct),
             PRODUCT_OID: text(self.product if vlek else f"{self.product}-B1"),
-            **{TCB_OIDS[name]: integer(tcb[name]) for name in layout.components},
+            **{TCB_OIDS[name]: integer(components[name]) for name in layout.components},
             **{oid: integer(0) for oid in reserved},
         }
         if vlek:
@@ -179,9 +180,17 @@ class AmdAuthority:
         between = issue(intermediate, self.root.subject, self.keys["ark"])
         return issue(leaf, between.subject, intermediate.key), between, self.root
 
-    def listing(self, now: int, *serials: int) -> Listing:
-        """The ARK's list from a day before `now` on for a month; certificates by their numbers."""
-        return Listing(now - DAY, now + 29 * DAY, serials)
+    def revocations(
+        self, now: int, serials: Sequence[int] = (), *, days: int = 30, **changes: Any
+    ) -> x509.CertificateRevocationList:
+        """The ARK's list, valid from a day before `now` for `days` days.
+
+        Args:
+            serials: of the certificates on it.
+            changes: fields of `Listing` that should be otherwise.
+        """
+        listing = Listing(now - DAY, now - DAY + days * DAY, tuple(serials))
+        return revoke(replace(listing, **changes), self.root.subject, self.keys["ark"])
 
     def collateral(
         self,
@@ -190,17 +199,15 @@ class AmdAuthority:
         vlek: bool = False,
         leaf: Link | None = None,
         intermediate: Link | None = None,
-        listing: Listing | None = None,
+        crl: x509.CertificateRevocationList | None = None,
         without_crl: bool = False,
     ) -> bytes:
         """Certificates and list as they travel; each can be replaced by one that should not be."""
         certificates = self.chain(
             leaf or self.leaf(now, vlek=vlek), intermediate or self.intermediate(now, vlek=vlek)
         )
-        crl = None
-        if not without_crl:
-            crl = revoke(listing or self.listing(now), self.root.subject, self.keys["ark"])
-        return write_collateral(certificates[0], certificates[1:], crl)
+        listed = None if without_crl else crl or self.revocations(now)
+        return write_collateral(certificates[0], certificates[1:], listed)
 
     def claims(self, *, report_data: bytes, vlek: bool = False, **others: Any) -> Claims:
         """What a report of this chip says; `others` are fields of `Claims`."""

@@ -8,10 +8,12 @@ from dataclasses import replace
 from typing import Any
 
 import cbor2
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from proofml.canonical import dumps
 from proofml.tee.binding import Mode
 from proofml.tee.platform import Platform
-from proofml.tee.simulator.hardware import SimulatedQuoter
+from proofml.tee.simulator import amd_report
 
 from .attacks import (
     ALL,
@@ -41,12 +43,18 @@ def damaged(
     return lie.forge()
 
 
-def with_collateral(platform: Platform, mode: Mode, **knobs: Any) -> bytes:
-    """Honest evidence with other collateral of the same authority."""
+def with_collateral(
+    platform: Platform,
+    mode: Mode,
+    change: Callable[[bytes], bytes] = lambda data: data,
+    **knobs: Any,
+) -> bytes:
+    """Honest evidence with other collateral of the same authority, made in the same second."""
+    now = later(0)
     if platform in INTEL:
         knobs["platform"] = platform
-    made = authority(platform).collateral(later(0), **knobs)
-    enclave = Enclave.start(platform, mode)
+    made = change(authority(platform).collateral(now, **knobs))
+    enclave = Enclave.start(platform, mode, on=quoter(platform, clock=lambda: now))
     return with_parts(enclave, lambda parts: requoted(parts, collateral=made))
 
 
@@ -104,6 +112,22 @@ def one_output_hidden(platform: Platform, mode: Mode) -> Forged:
     lie = taken_apart(platform, mode)
     lie.hide("output.0")
     return Forged(lie.forge())
+
+
+@attack("tee.2", INTEL)
+def collateral_in_another_form(platform: Platform, mode: Mode) -> Forged:
+    """The same content with its keys in another order."""
+
+    def change(data: bytes) -> bytes:
+        return json.dumps(dict(reversed(json.loads(data).items())), separators=(",", ":")).encode()
+
+    return Forged(damaged(platform, mode, "collateral", change))
+
+
+@attack("tee.3", (Platform.TDX, Platform.SGX))
+def zeros_behind_the_quote(platform: Platform, mode: Mode) -> Forged:
+    """As guests hand them out; what stands there, nobody signs."""
+    return Forged(damaged(platform, mode, "quote", lambda data: data + bytes(8)))
 
 
 @attack("tee.2", modes=(Mode.SESSION,))
@@ -213,23 +237,20 @@ def leaf_signed_by_himself(platform: Platform, mode: Mode) -> Forged:
 
 @attack("tee.5", AMD)
 def chip_key_signed_by_himself(platform: Platform, mode: Mode) -> Forged:
-    """His own chip under the vendor's intermediate, which never signed for it."""
+    """A chip of his own under the vendor's intermediate, which never signed for it."""
     root, mine = authority(platform), authority(platform, "attacker")
-    now = later(0)
-    leaf = replace(mine.leaf(now), signer=mine.keys["ask"])
-    enclave = Enclave.start(platform, mode, on=_Mixed(platform, leaf, root, mine))
-    return Forged(enclave.proof())
-
-
-class _Mixed(SimulatedQuoter):
-    """Reports by one authority's chip, certificates by another one's."""
-
-    def __init__(self, platform: Platform, leaf: Any, root: Any, mine: Any) -> None:
-        super().__init__(platform, mine)
-        self._given = root.collateral(later(0), leaf=leaf)
-
-    def _current(self, now: int) -> bytes:
-        return bytes(self._given)
+    chip = ec.generate_private_key(ec.SECP384R1())
+    leaf = replace(root.leaf(later(0)), key=chip, signer=mine.keys["ark"])
+    made = root.collateral(later(0), leaf=leaf)
+    enclave = Enclave.start(platform, mode)
+    return Forged(
+        with_parts(
+            enclave,
+            lambda parts: requoted(
+                parts, quote=amd_report.sign(parts.attestation.quote, chip), collateral=made
+            ),
+        )
+    )
 
 
 @attack("tee.6", INTEL)
@@ -254,15 +275,16 @@ def intermediate_that_was_revoked(platform: Platform, mode: Mode) -> Forged:
 
 @attack("tee.6", AMD)
 def list_of_his_own(platform: Platform, mode: Mode) -> Forged:
-    """Empty, and signed by a root of his own of the same name."""
-    crl = authority(platform, "attacker").revocations(later(0))
+    """With nobody on it who matters, signed by a root of his own of the same name."""
+    mine = authority(platform, "attacker").keys["ark"]
+    crl = authority(platform).revocations(later(0), [0xDEAD], signer=mine)
     return Forged(with_collateral(platform, mode, crl=crl))
 
 
 @attack("tee.6", INTEL)
 def list_that_is_left_out(platform: Platform, mode: Mode) -> Forged:
     def change(data: bytes) -> bytes:
-        return json.dumps({**json.loads(data), "pck_crl": ""}).encode()
+        return dumps({**json.loads(data), "pck_crl": ""})
 
     return Forged(damaged(platform, mode, "collateral", change))
 
@@ -270,8 +292,7 @@ def list_that_is_left_out(platform: Platform, mode: Mode) -> Forged:
 @attack("tee.6", LISTED)
 def list_that_is_stale(platform: Platform, mode: Mode) -> Forged:
     """From before the machine was revoked."""
-    seconds = 40 * DAY if platform in INTEL else 2 * YEAR
-    return Forged(Enclave.start(platform, mode).proof(), _in(seconds))
+    return Forged(Enclave.start(platform, mode).proof(), _in(40 * DAY))
 
 
 # -- signatures and collateral --------------------------------------------------------------------
@@ -329,10 +350,7 @@ def identity_that_is_missing(platform: Platform, mode: Mode) -> Forged:
 @attack("tee.8", INTEL)
 def collateral_that_is_stale(platform: Platform, mode: Mode) -> Forged:
     """TCB information from before a hole was known; the lists are younger."""
-    made = authority(platform).collateral(later(0), platform=platform, text_days=3)
-    enclave = Enclave.start(platform, mode)
-    data = with_parts(enclave, lambda parts: requoted(parts, collateral=made))
-    return Forged(data, _in(5 * DAY))
+    return Forged(with_collateral(platform, mode, text_days=3), _in(5 * DAY))
 
 
 @attack("tee.8", INTEL)
@@ -346,12 +364,10 @@ def status_written_over(platform: Platform, mode: Mode) -> Forged:
     """OutOfDate becomes UpToDate in the signed text."""
 
     def change(data: bytes) -> bytes:
+        assert b"OutOfDate" in data
         return data.replace(b"OutOfDate", b"UpToDate")
 
-    old = authority(platform).collateral(later(0), platform=platform, status="OutOfDate")
-    assert change(old) != old
-    enclave = Enclave.start(platform, mode)
-    return Forged(with_parts(enclave, lambda parts: requoted(parts, collateral=change(old))))
+    return Forged(with_collateral(platform, mode, change, status="OutOfDate"))
 
 
 @attack("tee.8", AMD)
@@ -359,9 +375,7 @@ def firmware_that_its_key_does_not_know(platform: Platform, mode: Mode) -> Forge
     """The report states newer firmware than the one for which the chip's key was derived."""
     root = authority(platform)
     now = later(0)
-    from proofml.tee.simulator.amd import TCB
-
-    older = root.leaf(now, components={**TCB, "snp": TCB["snp"] - 1})
+    older = root.leaf(now, components={**amd_report.TCB, "snp": amd_report.TCB["snp"] - 1})
     made = root.collateral(now, leaf=older)
     enclave = Enclave.start(platform, mode)
     return Forged(with_parts(enclave, lambda parts: requoted(parts, collateral=made)))
@@ -377,7 +391,7 @@ def code_of_his_own(platform: Platform, mode: Mode) -> Forged:
     return Forged(Enclave.start(platform, mode, on=mine).proof())
 
 
-@attack("tee.17")
+@attack("tee.17", also="tee.18")
 def guest_in_debug_mode(platform: Platform, mode: Mode) -> Forged:
     """The honest code, and everything in it can be read and changed."""
     mine = quoter(platform, debug=True)
@@ -400,9 +414,7 @@ def advisory_that_nobody_accepted(platform: Platform, mode: Mode) -> Forged:
 @attack("tee.19", AMD)
 def firmware_that_was_set_back(platform: Platform, mode: Mode) -> Forged:
     """To a version with a known hole; key and report agree on it."""
-    from proofml.tee.simulator.amd import TCB
-
-    levels = {f"{name}_svn": number for name, number in TCB.items()}
+    levels = {f"{name}_svn": number for name, number in amd_report.TCB.items()}
     levels["snp_svn"] += 1
     return Forged(Enclave.start(platform, mode).proof(), Verifier({"min_svn": levels}))
 

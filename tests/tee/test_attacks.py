@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from proofml.checks import Result
+from proofml.tee import platforms
 from proofml.tee.appraisal import APPRAISED
 from proofml.tee.binding import Mode
 from proofml.tee.checks import CHECKS
 from proofml.tee.platform import Platform
+from proofml.testing.attacker import Attacker
 from proofml.verdict import Status
 
 from . import attacks_on_binding, attacks_on_evidence
@@ -61,6 +65,32 @@ def test_attack(attack: Attack, platform: Platform, mode: Mode) -> None:
         stopped = [one.number for one in verdict.checks if one.result is Result.FAILED]
         assert verdict.error.check == number, str(verdict.error)
     assert stopped == [number]
+
+
+@pytest.mark.parametrize("platform", ALL)
+@pytest.mark.parametrize("mode", BOTH)
+def test_a_flipped_bit_anywhere(platform: Platform, mode: Mode) -> None:
+    """Every field of the quote once, and bits of all other evidence; all digests recomputed."""
+    honest = Attacker.of(Enclave.start(platform, mode).proof())
+    verifier, evidence = Verifier(), sorted(set(honest.sections) - {"input.0", "output.0"})
+    fields = platforms.parse(platform, honest.sections["quote"]).fields
+    inside = [8 * field.offset for field in fields if field.data]
+
+    @settings(max_examples=40)
+    @given(st.sampled_from(evidence), st.integers(0, 2**32))
+    def flip(section: str, place: int) -> None:
+        lie = honest.copy()
+        changed = bytearray(lie.sections[section])
+        bit = place % (8 * len(changed))
+        changed[bit >> 3] ^= 1 << (bit & 7)
+        lie.sections[section] = bytes(changed)
+        verdict = verifier.judge(lie.forge(sign=False))
+        assert verdict.error is not None, f"bit {bit} of {section}: {verdict.status}"
+        assert verdict.error.check in CHECKS, str(verdict.error)
+
+    for place in inside:
+        flip.hypothesis.inner_test("quote", place + 3)
+    flip()
 
 
 def test_every_number_has_an_attack() -> None:

@@ -28,6 +28,7 @@ from proofml.tee.binding import (
 from proofml.tee.commitments import opens, output_salt
 from proofml.tee.config import Configuration, Runtime
 from proofml.tee.enclave import host
+from proofml.tee.enclave.evidence import parts_of
 from proofml.tee.enclave.host import Host
 from proofml.tee.enclave.isolation import ISOLATION
 from proofml.tee.platform import Platform
@@ -377,3 +378,11 @@ def test_an_output_that_is_not_declared_so_is_refused() -> None:
         assert enclave.infer(good).tensors["output.0"].shape == (2, 3)
         with pytest.raises(UnsupportedModel, match="declared as"):
             enclave.infer({**good, "shape": np.array([3, 2], np.int64)})
+
+
+def test_parts_of_two_modes_do_not_mix(session: Host, inference: tuple[Host, PlainQuoter]) -> None:
+    one, other = session.infer(values(), since=session.count), inference[0].infer(values())
+    with pytest.raises(BackendFailed):
+        parts_of(one, session.config, None)
+    with pytest.raises(BackendFailed):
+        parts_of(other, session.config, session.session)

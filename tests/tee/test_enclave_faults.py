@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -73,12 +74,11 @@ def test_memory_is_limited() -> None:
             enclave.infer({"x": x, "times": np.array([1 << 40])})
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
-def test_a_crash_is_told_and_is_for_good(number: signal.Signals) -> None:
+def test_a_crash_is_told_and_is_for_good() -> None:
     with started(linear(), Mode.SESSION) as enclave:
-        os.kill(enclave.process_id, number)
+        os.kill(enclave.process_id, signal.SIGKILL)
         for _ in range(2):
-            with pytest.raises(BackendFailed, match=number.name):
+            with pytest.raises(BackendFailed, match="SIGKILL"):
                 enclave.infer(values())
         assert isinstance(enclave.failure, BackendFailed)
     assert gone(enclave.process_id)
@@ -96,7 +96,7 @@ def test_a_crash_during_a_run_is_told() -> None:
 def test_a_closed_enclave_is_gone() -> None:
     enclave = started(linear(), Mode.SESSION)
     number = enclave.process_id
-    assert not gone(number)
+    assert Path(f"/proc/{number}").exists()
     enclave.close()
     enclave.close()
     assert gone(number)
@@ -173,6 +173,12 @@ def test_a_quote_that_fails_leaves_the_enclave_alive() -> None:
             enclave.infer(values())
         quoter.step = ""
         assert enclave.infer(values()).attestation is not None
+
+
+@pytest.fixture
+def session() -> Iterator[Host]:
+    with started(linear(), Mode.SESSION) as enclave:
+        yield enclave
 
 
 def test_many_threads_share_one_enclave(session: Host) -> None:

@@ -174,14 +174,14 @@ def test_a_chain_in_another_order_or_with_other_certificates_is_refused(name: st
 
 
 P256 = ec.generate_private_key(ec.SECP256R1())
-NO_AUTHORITY = {"authority": False, "path_length": None}
+NO_AUTHORITY: dict[str, object] = {"authority": False, "path_length": None}
 UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3"), b"\x05\x00")
 #: BasicConstraints without `ca`, with pathLenConstraint 0.
 LEAF_WITH_PATH = x509.UnrecognizedExtension(
     ExtensionOID.BASIC_CONSTRAINTS, bytes.fromhex("3003020100")
 )
-NO_CONSTRAINTS = {"without": (x509.BasicConstraints,)}
-NO_USAGE = {"without": (x509.KeyUsage,)}
+NO_CONSTRAINTS: dict[str, object] = {"without": (x509.BasicConstraints,)}
+NO_USAGE: dict[str, object] = {"without": (x509.KeyUsage,)}
 #: Index below the root, what is other about it, what the refusal says.
 WRONG_LINKS: dict[str, tuple[int, dict[str, object], str]] = {
     "region signed by a stranger": (0, {"signer": STRANGER}, "not signed by"),

@@ -1,4 +1,4 @@
-"""Reference values: one form, signed or not; whatever else is a mistake of whoever named the file."""
+"""Reference values: one form, signed or not; anything else is the mistake of who named the file."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofml.errors import UsageError, VerificationError
+from proofml.errors import UsageError
 from proofml.tee import sev_snp
 from proofml.tee.platform import Attestation, Platform, RootKind
 from proofml.tee.roots import Roots
@@ -42,6 +42,8 @@ from tests.tee.amd_cases import (
 )
 from tests.tee.conftest import NOW
 from tests.tee.platform_cases import SNAPSHOTS, covers, listing, number
+
+pytestmark = pytest.mark.filterwarnings("ignore:Parsed a serial number")
 
 VERSIONS = (2, 3, 4, 5)
 R, S = SIGNED_BYTES, SIGNED_BYTES + 72
@@ -287,12 +289,11 @@ def test_any_bytes_are_read_or_refused(data: bytes) -> None:
 @given(st.sampled_from(VERSIONS), st.integers(4, REPORT_BYTES - 1), st.integers(0, 255))
 def test_a_byte_of_a_report_is_read_or_refused(version: int, at: int, value: int) -> None:
     data = put(made(version), at, bytes((value,)))
-    try:
-        fields = parse(data).fields
-    except VerificationError as error:
-        assert error.check == "tee.3"
-        return
-    assert b"".join(field.data for field in fields) == data
+
+    def read() -> None:
+        assert b"".join(field.data for field in parse(data).fields) == data
+
+    assert number(read) in {"accepted", "tee.3"}
 
 
 # --- the layout of TCB versions --------------------------------------------------------------

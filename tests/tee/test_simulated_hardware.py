@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from proofml.errors import BackendFailed
 from proofml.tee import platforms
 from proofml.tee.binding import (
     Mode,
@@ -15,7 +14,6 @@ from proofml.tee.binding import (
 )
 from proofml.tee.config import Runtime, check_measured
 from proofml.tee.enclave.evidence import parts_of, sections
-from proofml.tee.enclave.host import Host
 from proofml.tee.eventlog import REGISTERS, EventLog
 from proofml.tee.measure import code_measurement
 from proofml.tee.platform import Platform, RootKind
@@ -24,7 +22,6 @@ from proofml.tee.roots import Roots, fingerprint
 from proofml.tee.simulator.hardware import SimulatedQuoter
 
 from .enclave_cases import (
-    PlainQuoter,
     linear,
     started,
     values,
@@ -83,11 +80,3 @@ def test_evidence_of_each_platform_verifies(
     wanted |= {"event-log"} if platform in REGISTERS else set()
     wanted |= set() if platform is Platform.NITRO else {"collateral"}
     assert set(sections(found, enclave.config, file)) == wanted
-
-
-def test_parts_of_two_modes_do_not_mix(session: Host, inference: tuple[Host, PlainQuoter]) -> None:
-    one, other = session.infer(values(), since=session.count), inference[0].infer(values())
-    with pytest.raises(BackendFailed):
-        parts_of(one, session.config, None)
-    with pytest.raises(BackendFailed):
-        parts_of(other, session.config, session.session)

@@ -21,10 +21,10 @@ def operand_vector(values: Ints, axes: tuple[Bind, ...], sums: Sums, out: Weight
 
     def left(axis: int) -> float:
         """What is left of an axis once it was contracted."""
-        bind = axes[axis]
+        bind, length = axes[axis], int(values.shape[axis])
         if bind.sum < 0:
-            return 1 / values.shape[axis]
-        return 1.0 if bind.window is None else sums.lengths[bind.sum] / values.shape[axis]
+            return 1 / length
+        return 1.0 if bind.window is None else sums.lengths[bind.sum] / length
 
     order = sorted(range(len(axes)), key=left)
     tensor: Array | None = None  # [.., 5] once the first axis has been contracted

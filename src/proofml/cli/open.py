@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from proofml.cli.common import force_option, json_option, print_json
 from proofml.cli.judging import judge, judging_options
+from proofml.errors import UsageError
+
+if TYPE_CHECKING:
+    from proofml.tensors import Array
+
+_SUFFIXES = (".npz", ".npy", ".json")
 
 
 @click.command("open")
@@ -24,7 +34,11 @@ from proofml.cli.judging import judge, judging_options
     "--passphrase-file", type=click.Path(path_type=Path), help="Passphrase of the secret."
 )
 @click.option(
-    "--to", "target", type=click.Path(path_type=Path), help="Outputs as .npz [PROOF + .npz]."
+    "-o",
+    "--to",
+    "target",
+    type=click.Path(path_type=Path),
+    help="Outputs, as .npz, .npy or .json [PROOF + .npz].",
 )
 @judging_options
 @force_option
@@ -38,20 +52,22 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Verify PROOF and, where it is accepted, write its outputs as .npz.
+    """Verify PROOF as `verify` does and, where it is accepted, write its outputs.
 
-    Nothing is decrypted for a proof that is not accepted. Exit code as of `verify`.
+    Nothing is decrypted for a proof that is not accepted. Exit code: that of the verdict.
     """
     from proofml.api import open
     from proofml.cli.keys import read_passphrase
     from proofml.cli.render import print_verdict
-    from proofml.errors import UsageError, VerificationError
+    from proofml.errors import VerificationError
     from proofml.proof import Proof
     from proofml.sealed import Secret
 
     place = target or proof.with_suffix(".npz")
+    if place.suffix not in _SUFFIXES:
+        raise UsageError(f"{place}: expected a name that ends in {', '.join(_SUFFIXES)}")
     if place.exists() and not force:
-        raise UsageError(f"{place}: exists; give another name (--to) or --force")
+        raise UsageError(f"{place}: exists; give another name (-o) or --force")
     kept = Secret.load(secret, passphrase=read_passphrase(passphrase_file))
     try:
         parsed = Proof.read(proof)
@@ -64,6 +80,7 @@ def command(
             print_json({"proof": str(proof), "policy": found.policy.to_json(), **verdict.to_json()})
         else:
             print_verdict(verdict, proof)
+        click.echo("nothing was decrypted: the proof is not accepted", err=True)
         return verdict.exit_code
     outputs = open(parsed, kept, verdict)
     _save(place, outputs)
@@ -82,17 +99,36 @@ def command(
     return verdict.exit_code
 
 
-def _save(path: Path, outputs: dict[str, Any]) -> None:
+def _save(path: Path, outputs: Mapping[str, Array]) -> None:
     """Readable by the owner alone, whole or not at all."""
-    import numpy as np
-
-    from proofml.errors import UsageError
-
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    data = _encoded(path, outputs)
+    part = path.with_name(f".{os.getpid()}.{path.name[:200]}.part")
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            np.savez(file, **outputs)
+            file.write(data)
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _encoded(path: Path, outputs: Mapping[str, Array]) -> bytes:
+    """As the name's suffix says; every form is one that `--input` reads."""
+    from proofml.tensors import to_npy
+
+    if path.suffix == ".json":
+        named = {name: array.tolist() for name, array in outputs.items()}
+        try:
+            return (json.dumps(named, allow_nan=False) + "\n").encode("utf-8")
+        except ValueError as error:
+            raise UsageError(f"{path}: JSON has no infinities and no NaN; use .npz") from error
+    if path.suffix == ".npy":
+        if len(outputs) != 1:
+            raise UsageError(f"{path}: a .npy holds one output, there are {len(outputs)}; use .npz")
+        return to_npy(next(iter(outputs.values())))
+    # Not by `numpy.savez`, for which some names of tensors are names of its own arguments.
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in outputs.items():
+            archive.writestr(f"{name}.npy", to_npy(array))
+    return buffer.getvalue()

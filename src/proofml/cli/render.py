@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import click
 import numpy as np
 
 from proofml.backend import get_backend
-from proofml.checks import Result
+from proofml.checks import CheckResult, Result
 from proofml.cli.page import bold, dim, line
 from proofml.errors import ProofmlError, printable
 from proofml.guarantee import CORE_ASSUMPTIONS
@@ -87,13 +87,28 @@ def print_verdict(verdict: Verdict, proof: Path) -> None:
     if verdict.guarantee is not None:
         _print_guarantee(verdict)
     line("\n" + bold("checked"))
-    width = max((len(check.number) for check in verdict.checks), default=0)
-    for check in verdict.checks:
+    print_checks(verdict.checks, told={number for number, _ in _findings(verdict).values()})
+
+
+def print_checks(checks: Sequence[CheckResult], *, told: Collection[str] = ()) -> None:
+    """A line for each, on standard output; of `told` numbers that passed the detail is known."""
+    width = max((len(check.number) for check in checks), default=0)
+    for check in checks:
         title = check.title.split(":")[0]
-        line(
-            f"  {check.number:<{width}} {_MARKS[check.result]}  {title:<18} "
-            f"{dim(printable(check.detail))}".rstrip()
-        )
+        known = check.number in told and check.result is Result.PASSED
+        detail = "" if known else dim(printable(check.detail))
+        line(f"  {check.number:<{width}} {_MARKS[check.result]}  {title:<18} {detail}".rstrip())
+
+
+def _findings(verdict: Verdict) -> dict[str, tuple[str, str]]:
+    """Notes that are about one check, `NUMBER CLAIM`: key -> number and claim."""
+    numbers = {check.number for check in verdict.checks}
+    found: dict[str, tuple[str, str]] = {}
+    for key in () if verdict.guarantee is None else verdict.guarantee.notes:
+        number, _, claim = key.partition(" ")
+        if number in numbers and claim:
+            found[key] = (number, claim)
+    return found
 
 
 def _print_guarantee(verdict: Verdict) -> None:
@@ -106,9 +121,15 @@ def _print_guarantee(verdict: Verdict) -> None:
         line(f"  soundness    about {guarantee.bits} bits")
     for subject, whom in guarantee.hidden.items():
         line(f"  hidden       {subject} from {whom}")
+    findings = _findings(verdict)
     for key, value in guarantee.notes.items():
-        line(f"  {key:<12} {value}")
+        if key not in findings:
+            line(f"  {printable(key):<12} {printable(value)}")
     line(f"  finality     {guarantee.finality.value}")
+    if findings:
+        line("\n" + bold("found"))
+    for key, (number, claim) in findings.items():
+        line(f"  {number:<7} {printable(claim):<36}  {printable(guarantee.notes[key])}")
     line("\n" + bold("still assumed"))
     for name in sorted(guarantee.assumptions):
         line(f"  {name:<28} {dim(meaning_of(name, verdict.backend))}")

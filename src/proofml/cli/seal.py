@@ -17,6 +17,8 @@ from proofml.cli.common import (
 )
 from proofml.cli.judging import allow_option, policy_option, rules
 
+MAX_RECIPIENT_BYTES = 64 << 20
+
 
 @click.command("seal")
 @click.argument("model", type=click.Path(path_type=Path))
@@ -84,7 +86,11 @@ def command(
         )
     # The secret first: a sealed file without one is of no use to anybody.
     made.save(kept, passphrase=read_passphrase(passphrase_file))
-    sealed.save(target, force=force)
+    try:
+        sealed.save(target, force=force)
+    except UsageError:
+        kept.unlink(missing_ok=True)  # ours, and of nothing
+        raise
     next_command = shell("proofml", "prove", model, "--sealed", target)
     if as_json:
         print_json(
@@ -105,12 +111,14 @@ def command(
 
 def _read(path: Path) -> bytes:
     from proofml.errors import UsageError
-    from proofml.sealed import MAX_SEALED_BYTES
 
     if not path.is_file():  # opening a pipe would wait for ever
         raise UsageError(f"--to {path}: no such file")
     try:
         with path.open("rb") as file:
-            return file.read(MAX_SEALED_BYTES)
+            data = file.read(MAX_RECIPIENT_BYTES + 1)
     except OSError as error:
         raise UsageError(f"--to {path}: cannot be read: {error.strerror}") from error
+    if len(data) > MAX_RECIPIENT_BYTES:
+        raise UsageError(f"--to {path}: expected at most {MAX_RECIPIENT_BYTES} bytes, got more")
+    return data

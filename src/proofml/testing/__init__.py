@@ -21,6 +21,9 @@ number of the check that refuses a lie about it. The suite makes one honest proo
 the verifier who pins everything, nothing, or the lie itself, and plays an attacker who changes
 anything, recomputes every digest and signs with a key of his own (`Attacker`, of use for attacks
 on a backend's own evidence as well).
+
+A backend that seals inputs says in `Case.sealing` how it proves over them; the suite then plays
+two owners, and shows that neither reads anything without an accepted verdict on his own proof.
 """
 
 from __future__ import annotations
@@ -29,17 +32,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from proofml.testing.attacker import Attacker
-from proofml.testing.case import FIELDS, Case
+from proofml.testing.case import FIELDS, Case, SealedRun
 from proofml.testing.models import gemm
 
 if TYPE_CHECKING:
     from proofml.testing.harness import Facts, Harness
     from proofml.testing.suite import ConformanceSuite
 
-__all__ = ["FIELDS", "Attacker", "Case", "ConformanceSuite", "Facts", "Harness", "gemm"]
+__all__ = [
+    "FIELDS",
+    "Attacker",
+    "Case",
+    "ConformanceSuite",
+    "Facts",
+    "Harness",
+    "SealedRun",
+    "gemm",
+]
 
 _LAZY = {"ConformanceSuite": "suite", "Facts": "harness", "Harness": "harness"}
-_ASSERTING = ("suite", "honest", "forged", "hostile", "crashes", "judging")
+_ASSERTING = ("suite", "honest", "forged", "hostile", "crashes", "judging", "sealing")
 
 
 def __getattr__(name: str) -> Any:

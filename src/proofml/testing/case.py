@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from proofml.backend import Request
 from proofml.guarantee import Integrity
 from proofml.policy import Policy
 from proofml.tensors import Array
+
+if TYPE_CHECKING:
+    from proofml.model import Model
+    from proofml.store import Store
 
 #: Where a lie can stand. `bound_by` has an entry for each of them: the number of the check that
 #: refuses it where the verifier's Expectation does not contradict it, several numbers where
@@ -44,6 +50,30 @@ Numbers = str | tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
+class SealedRun:
+    """How a backend that seals proves over sealed inputs.
+
+    Attributes:
+        recipient: whom they are sealed to; None where there is nobody.
+        request: how the prover proves; its nonce is the suite's.
+        policy: accepts the recipient and the proof, and pins no signer.
+        outputs: what the model gives on the case's inputs; None for those of the honest proof,
+            where they are public.
+        tolerance: largest distance of an opened element from that.
+    """
+
+    recipient: bytes | None = field(default=None, repr=False)
+    request: Request = field(default_factory=Request)
+    policy: Policy = field(default_factory=Policy)
+    outputs: Mapping[str, Array] | None = field(default=None, repr=False)
+    tolerance: float = 0.0
+
+
+#: Given a model and the prover's cache: a prover that is there as long as the context lasts.
+Sealing = Callable[["Model", "Store"], AbstractContextManager[SealedRun]]
+
+
+@dataclass(frozen=True)
 class Case:
     """Everything that the suite needs to know of a backend.
 
@@ -66,6 +96,8 @@ class Case:
         verify_needs_model: whether verifying without the model's file is a `UsageError`.
         stages: names that workers report while proving; each is killed there once.
         examples: how many hostile inputs each fuzz test judges.
+        sealing: of a backend that seals: how it proves over sealed inputs. Without it the tests of
+            sealing are left out.
     """
 
     backend: str
@@ -84,6 +116,7 @@ class Case:
     verify_needs_model: bool = False
     stages: tuple[str, ...] = ()
     examples: int = 60
+    sealing: Sealing | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         named = {name for name in self.bound_by if not name.startswith((EVIDENCE, DETAIL))}
