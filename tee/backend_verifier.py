@@ -112,8 +112,8 @@ def _use_nonce(trial: Trial, policy: TeePolicy, guarantee: Guarantee, ages: Ages
             checks.skipped(numbers.FRESHNESS, f"{ages}; no nonce was pinned")
         return
     whole = replace(guarantee, assumptions=guarantee.assumptions | checks.assumptions)
-    if trial.policy.objections(NAME, whole):
-        checks.skipped(numbers.FRESHNESS, "refused by the policy; the nonce is not used up")
+    if trial.policy.objections(NAME, whole) or checks.open_commitments:
+        checks.skipped(numbers.FRESHNESS, "refused otherwise; the nonce is not used up")
         return
     # The verifier's own clock, whatever time its policy pins.
     used = Nonces(policy.nonces).consume(

@@ -8,6 +8,7 @@ signatures as hexadecimal digits, TCB information and identity as the exact JSON
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,6 +27,8 @@ _SIGNED: Final = ("tcb_info", "qe_identity")
 _OPTIONAL: Final = "pck_certificate_chain"
 _DATE: Final = "%Y-%m-%dT%H:%M:%SZ"
 _MAX_DEPTH: Final = 32
+#: Strings are passed over as a whole: brackets in them open and close nothing.
+_STRING_OR_BRACKET: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +110,11 @@ def _pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _loads(text: str) -> Any:
     """JSON of bounded depth in which no key stands twice; raises `ValueError`."""
-    depth = deepest = 0
-    for character in text:  # brackets within strings count as well, which only makes it stricter
-        depth += (character in "[{") - (character in "]}")
-        deepest = max(deepest, depth)
-    if deepest > _MAX_DEPTH:
-        raise ValueError(f"nested deeper than {_MAX_DEPTH} levels")
+    depth = 0
+    for match in _STRING_OR_BRACKET.finditer(text):
+        depth += (match[0] in "[{") - (match[0] in "]}")
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"nested deeper than {_MAX_DEPTH} levels")
     return json.loads(text, object_pairs_hook=_pairs, parse_constant=_constant)
 
 

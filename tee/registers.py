@@ -60,7 +60,8 @@ REGISTERS: Final[Mapping[Platform, Mapping[str, int]]] = MappingProxyType(
     }
 )
 
-#: Security versions; those of `LEVELS` say how old the machine's firmware is.
+#: Security versions; those of `LEVELS` say how old the machine's firmware is. SEV-SNP: without a
+#: word before them they are the lowest of the reported, committed and launch TCB.
 SVNS: Final[Mapping[Platform, frozenset[str]]] = MappingProxyType(
     {
         Platform.TDX: frozenset({"pce_svn", "qe_isv_svn"})
@@ -68,7 +69,7 @@ SVNS: Final[Mapping[Platform, frozenset[str]]] = MappingProxyType(
         Platform.SGX: frozenset({"isv_svn", "config_svn", "pce_svn", "qe_isv_svn"}),
         Platform.SEV_SNP: frozenset(
             f"{prefix}{part}_svn"
-            for prefix in ("", "committed_")
+            for prefix in ("", "reported_", "committed_", "launch_")
             for part in ("bootloader", "tee", "snp", "microcode", "fmc")
         )
         | {"guest_svn"},

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from proofml.canonical import CanonicalError, loads
 from proofml.checks import Checks
-from proofml.errors import UsageError, VerificationError
+from proofml.errors import UsageError, VerificationError, printable
 from proofml.fields import FieldError
 from proofml.tee import about, platforms
 from proofml.tee import checks as numbers
@@ -92,8 +92,9 @@ def verify_quote(
     if platform in REGISTERS:
         log = EventLog.read(parts.attestation.event_log, platform)
         log.check(verified.measurements)
-        names = sorted(log.registers)
-        checks.passed(numbers.EVENT_LOG, f"{len(log.events)} events: {', '.join(names) or 'none'}")
+        names = [f"{event.name} ({event.imr})" for event in log.events if event.runtime]
+        words = f"{len(log.events)} events, of them at run time: {', '.join(names) or 'none'}"
+        checks.passed(numbers.EVENT_LOG, printable(words))
     else:
         checks.skipped(numbers.EVENT_LOG, f"{platform} has no register that grows")
     # (12)

@@ -25,9 +25,12 @@ import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from proofml.tee.enclave import isolation
+
+if TYPE_CHECKING:
+    from proofml.tee.enclave.service import Service
 
 #: Exit status where the process could not begin its work.
 BROKEN: Final = 3
@@ -164,13 +167,9 @@ def answer_host(
     arguments: Arguments,
 ) -> None:
     """One reply for each request, until the host closes or sends what is no request."""
-    from proofml.tee.enclave import frames, messages, stages
-    from proofml.tee.enclave.remote import RemoteQuoter
-    from proofml.tee.enclave.service import Service
-    from proofml.tee.platform import Platform
+    from proofml.tee.enclave import frames, messages
 
-    quoter = RemoteQuoter(Platform(arguments.platform), quotes)
-    service = Service(reached, quoter, stages.Runner, stages.runtime())
+    answer = service(reached, quotes, arguments).answer
     while True:
         try:
             request = frames.read(control, arguments.frame)
@@ -179,10 +178,21 @@ def answer_host(
         except frames.FrameError as error:
             frames.write(control, messages.failure(error))
             return
-        reply = service.answer(request)
+        reply = answer(request)
         try:
             frames.write(control, reply)
         except frames.Closed:
             return
         except frames.FrameError as error:
             frames.write(control, messages.failure(error))
+
+
+def service(reached: Mapping[str, bool], quotes: socket.socket, arguments: Arguments) -> Service:
+    """What answers requests in this process."""
+    from proofml.tee.enclave import stages
+    from proofml.tee.enclave.remote import RemoteQuoter
+    from proofml.tee.enclave.service import Service
+    from proofml.tee.platform import Platform
+
+    quoter = RemoteQuoter(Platform(arguments.platform), quotes)
+    return Service(reached, quoter, stages.Runner, stages.runtime())

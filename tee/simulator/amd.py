@@ -118,7 +118,12 @@ class AmdAuthority:
         keys: dict[str, Key] = {}
         try:
             for name in (*_RSA, *_EC):
-                key = load_pem_private_key((folder / f"{name}.pem").read_bytes(), None)
+                # Validating an RSA key takes half a second; whoever can write here needs no tricks.
+                key = load_pem_private_key(
+                    (folder / f"{name}.pem").read_bytes(),
+                    None,
+                    unsafe_skip_rsa_key_validation=True,
+                )
                 wanted = rsa.RSAPrivateKey if name in _RSA else ec.EllipticCurvePrivateKey
                 if not isinstance(key, wanted):
                     raise TypeError(f"{name}.pem holds a key of another kind")
@@ -126,7 +131,10 @@ class AmdAuthority:
             product = (folder / "product").read_text(encoding="ascii")
             if product not in LAYOUTS:
                 raise ValueError(f"product {product!r} is not known")
-            return cls(keys, (folder / _ROOT_FILE).read_bytes(), product)
+            found = cls(keys, (folder / _ROOT_FILE).read_bytes(), product)
+            if found.root.public_key() != keys["ark"].public_key():
+                raise ValueError(f"{_ROOT_FILE} is not the certificate of ark.pem")
+            return found
         except (OSError, ValueError, TypeError) as error:
             raise UsageError(
                 f"simulated AMD root in {folder}: {error}; delete the folder to get a new one"
@@ -206,8 +214,9 @@ class AmdAuthority:
         certificates = self.chain(
             leaf or self.leaf(now, vlek=vlek), intermediate or self.intermediate(now, vlek=vlek)
         )
-        listed = None if without_crl else crl or self.revocations(now)
-        return write_collateral(certificates[0], certificates[1:], listed)
+        # An empty list counts as false, so that `or` would pass it over.
+        listed = self.revocations(now) if crl is None else crl
+        return write_collateral(certificates[0], certificates[1:], None if without_crl else listed)
 
     def claims(self, *, report_data: bytes, vlek: bool = False, **others: Any) -> Claims:
         """What a report of this chip says; `others` are fields of `Claims`."""

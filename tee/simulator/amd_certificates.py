@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.x509.oid import NameOID
 
 Key: TypeAlias = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+Digest: TypeAlias = hashes.SHA256 | hashes.SHA384 | hashes.SHA512
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Link:
     extensions: Mapping[str, bytes] = field(default_factory=dict)
     critical: frozenset[str] = frozenset()
     signer: Key | None = None
-    digest: hashes.HashAlgorithm = field(default_factory=hashes.SHA384)
+    digest: Digest = field(default_factory=hashes.SHA384)
     pss: bool = True
 
 
@@ -94,7 +95,7 @@ class Listing:
     serials: tuple[int, ...] = ()
     critical: x509.ExtensionType | None = None
     signer: Key | None = None
-    digest: hashes.HashAlgorithm = field(default_factory=hashes.SHA384)
+    digest: Digest = field(default_factory=hashes.SHA384)
     pss: bool = True
 
 
@@ -119,7 +120,7 @@ def _time(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _padding(key: Key, digest: hashes.HashAlgorithm, pss: bool) -> padding.PSS | None:
+def _padding(key: Key, digest: Digest, pss: bool) -> padding.PSS | None:
     by_pss = pss and isinstance(key, rsa.RSAPrivateKey)
     return padding.PSS(padding.MGF1(digest), digest.digest_size) if by_pss else None
 

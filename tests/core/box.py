@@ -87,7 +87,7 @@ class Box:
         if "one answer key" in self.defects:
             answer = bytes(32)
         commitments = _claims("input", inputs, salt)
-        payload = {
+        payload: dict[str, JSON] = {
             "salt": salt.hex(),
             "answer": answer.hex(),
             "tensors": _tensors_to_json(inputs),
@@ -95,12 +95,12 @@ class Box:
         message = self._encrypt(KEY, dumps(payload), model.digest)
         if "inputs beside" in self.defects:
             message += b"".join(map(to_npy, inputs.values()))
-        secret = {
+        kept: dict[str, JSON] = {
             "salt": salt.hex(),
             "answer": answer.hex(),
             "inputs": [claim.to_json() for claim in commitments],
         }
-        return message, dumps(secret)
+        return message, dumps(kept)
 
     def open(self, proof: Proof, secret: bytes) -> Mapping[str, Array]:
         self.opened += 1
@@ -151,7 +151,10 @@ class Box:
             inputs = _tensors_of_json(value["tensors"])
         except (InvalidTag, ValueError, KeyError, TypeError) as error:
             raise UsageError("box: the message does not open here") from error
-        outputs = evaluate(model, inputs)
+        try:
+            outputs = evaluate(model, inputs)
+        except Exception as error:
+            raise UsageError("box: the model does not run on what was sealed") from error
         shown = "inputs in the open" in self.defects
         statement = _statement(
             model,

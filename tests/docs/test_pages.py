@@ -17,6 +17,7 @@ import pytest
 
 from proofml.cli import group
 from proofml.policy import DEFAULT_ASSUMPTIONS, Policy
+from proofml.tee.policy import TeePolicy
 from proofml.zkml.ezkl.policy import EzklPolicy
 from proofml.zkml.sumcheck.policy import SumcheckPolicy
 
@@ -171,8 +172,9 @@ def test_policies_are_read(block: Block) -> None:
     policy = Policy.from_mapping(tomllib.loads(block.text), source=str(block))
     EzklPolicy.read(policy)
     SumcheckPolicy.read(policy)
+    TeePolicy.read(policy)
     for name in policy.sections:
-        assert name in {"ezkl", "reexec", "sumcheck"}
+        assert name in {"ezkl", "reexec", "sumcheck", "tee"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("policy*.toml")), ids=relative)
@@ -192,8 +194,8 @@ def test_default_assumptions_are_those_on_the_page() -> None:
 def test_every_policy_key_is_on_the_page() -> None:
     """A reader names all the keys that it knows when it meets one that it does not."""
     page = (ROOT / "docs" / "policy.md").read_text("utf-8")
-    for name in ("ezkl", "sumcheck"):
-        text = (ROOT / "zkml" / name / "policy.py").read_text("utf-8")
+    for name, path in (("ezkl", "zkml/ezkl"), ("sumcheck", "zkml/sumcheck"), ("tee", "tee")):
+        text = (ROOT / path / "policy.py").read_text("utf-8")
         section = page.split(f"## [backends.{name}]")[1].split("\n## ")[0]
         for key in re.findall(r'fields\.\w+\("(\w+)"', text):
             assert f"`{key}`" in section, key

@@ -23,6 +23,8 @@ from proofml.testing.attacker import Attacker
 from .attacks import INFERENCE, LOGGED, SESSION, Forged, attack, requoted, taken_apart, with_parts
 from .workshop import OTHER_X, Enclave, Verifier, assembled, folder, model
 
+#: Of what does not depend on the platform.
+ONE = (Platform.SGX,)
 #: A Statement that no receipt is over: in inference mode no quote is, in session mode no receipt.
 UNBOUND = {Mode.INFERENCE: "tee.10", Mode.SESSION: "tee.13"}
 #: What was measured is compared before receipts are.
@@ -287,7 +289,7 @@ def replayed(platform: Platform, mode: Mode) -> Forged:
     return Forged(data, victim)
 
 
-@attack("tee.15")
+@attack("tee.15", modes=INFERENCE)
 def replayed_in_another_file(platform: Platform, mode: Mode) -> Forged:
     """Signed by himself, with other notes: other bytes, the same nonce."""
     first = replayed(platform, mode)
@@ -296,14 +298,14 @@ def replayed_in_another_file(platform: Platform, mode: Mode) -> Forged:
     return Forged(lie.forge(), first.victim)
 
 
-@attack("tee.15")
+@attack("tee.15", ONE)
 def nonce_that_nobody_issued(platform: Platform, mode: Mode) -> Forged:
     path, _ = store()
     enclave = Enclave.start(platform, mode)
     return Forged(enclave.proof(), Verifier({"nonces": str(path)}))
 
 
-@attack("tee.15")
+@attack("tee.15", ONE)
 def no_nonce_where_they_are_kept(platform: Platform, mode: Mode) -> Forged:
     path, _ = store()
     enclave = Enclave.start(platform, mode)

@@ -166,23 +166,16 @@ def work_and_tell(
     quotes: socket.socket,
     arguments: process.Arguments,
 ) -> None:
-    """The enclave's own work, then the modules that are loaded after it."""
-    process.answer_host(reached, _Until(control), quotes, arguments)
-    frames.write(control, Frame({"modules": sorted(sys.modules)}))
-
-
-class _Until:
-    """A connection that seems to end before a request of three bytes."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-
-    def recv(self, size: int) -> bytes:
-        data = self._connection.recv(size)
-        return b"" if data == b"end" else data
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._connection, name)
+    """The enclave's own work; asked for `modules`, those that are loaded."""
+    service = process.service(reached, quotes, arguments)
+    while True:
+        try:
+            request = frames.read(control, arguments.frame)
+        except frames.Closed:
+            return
+        modules = Frame({"ok": True, "modules": sorted(sys.modules)})
+        asked = request.body.get("op") == "modules"
+        frames.write(control, modules if asked else service.answer(request))
 
 
 def crash(how: Callable[[], object]) -> Callable[..., None]:

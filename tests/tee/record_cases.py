@@ -25,11 +25,12 @@ ALGORITHMS = tuple(ReceiptAlgorithm)
 
 
 @contextlib.contextmanager
-def refused(number: str) -> Iterator[None]:
-    """Exactly this check refuses, and nothing else is raised."""
+def refused(number: str, words: str = "") -> Iterator[None]:
+    """Exactly this check refuses, with these words, and nothing else is raised."""
     with pytest.raises(VerificationError) as caught:
         yield
     assert caught.value.check == number, str(caught.value)
+    assert words in str(caught.value)
 
 
 def refusal(call: Callable[[], object]) -> str:

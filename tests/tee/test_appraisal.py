@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from proofml.checks import Checks, Result
-from proofml.tee import about
+from proofml.errors import VerificationError
+from proofml.tee import about, platforms
 from proofml.tee.appraisal import APPRAISED, Opinion, appraise, notes, record
 from proofml.tee.attributes import ATTRIBUTES, DEMANDS
 from proofml.tee.checks import CHECKS
 from proofml.tee.config import Configuration
 from proofml.tee.eventlog import EventLog
-from proofml.tee.platform import Finding, Platform, Root, RootKind, Source, Truth, Verified
+from proofml.tee.platform import (
+    Attestation,
+    Finding,
+    Platform,
+    Root,
+    RootKind,
+    Source,
+    Truth,
+    Verified,
+)
 from proofml.tee.policy import TeePolicy
 from proofml.tee.reference import Reference
 from proofml.tee.registers import LEVELS, REGISTERS, SVNS
+from proofml.tee.roots import Roots
 
+from .amd_cases import real_collateral, real_report
+from .nitro_cases import REAL_TIME, real_document
 from .record_cases import configuration
+from .workshop import quoter, root_of
 
 A, B, ZERO = "0a" * 48, "0b" * 48, "00" * 48
 CODE = {
@@ -371,3 +387,94 @@ def test_tables_are_of_every_platform() -> None:
         assert "debug" not in ATTRIBUTES[platform]
     for platform, names in LEVELS.items():
         assert set(names) <= SVNS[platform]
+
+
+@pytest.mark.parametrize("platform", Platform)
+def test_what_quotes_say_has_a_name_in_the_tables(platform: Platform) -> None:
+    """So that a policy can be about it; and what is demanded, quotes do say."""
+    evidence = quoter(platform).quote(bytes(64))
+    roots = TeePolicy(simulated_roots=frozenset({root_of(platform)})).anchors()
+    found = platforms.verify(evidence, roots, int(time.time()))
+    assert set(found.measurements) <= set(REGISTERS[platform])
+    for name, value in found.measurements.items():
+        assert len(value) == 2 * REGISTERS[platform][name]
+    assert {name for name in SVNS[platform] if "fmc" not in name} == set(found.svns)
+    assert set(LEVELS.get(platform, ())) <= SVNS[platform]
+    assert set(found.attributes) - {"debug"} == set(ATTRIBUTES[platform])
+    assert platforms.detect(evidence.quote) is platform
+
+
+@pytest.mark.parametrize("data", [b"", b"\x04", bytes(1184), b"\x84", b"\x04\0\x02\0" + bytes(700)])
+def test_what_is_no_quote(data: bytes) -> None:
+    """Of no platform, or of one whose reader then refuses it."""
+    with pytest.raises(VerificationError) as caught:
+        platforms.parse(platforms.detect(data), data)
+    assert caught.value.check == "tee.3"
+
+
+# -- evidence from hardware -----------------------------------------------------------------------
+
+
+def real(vectors: Path, platform: Platform) -> Verified:
+    """Verified at the time that its publisher names, under the vendor's pinned root."""
+    folder, at = vectors / "tee", 1750330800
+    if platform is Platform.SEV_SNP:
+        evidence = Attestation(platform, real_report(vectors), real_collateral(vectors))
+    elif platform is Platform.NITRO:
+        evidence, at = Attestation(platform, real_document(vectors)), REAL_TIME
+    else:
+        name = "tdx_quote_v4" if platform is Platform.TDX else "sgx_quote_v3"
+        quote = (folder / f"dcap_qvl_{name}.bin").read_bytes()
+        collateral = (folder / f"dcap_qvl_{name}.collateral.json").read_bytes()
+        evidence = Attestation(platform, quote, collateral)
+    assert platforms.detect(evidence.quote) is platform
+    return platforms.verify(evidence, Roots.vendor(), at)
+
+
+#: What the strict policy says of it, where nothing is pinned: objections and assumptions.
+REAL = {
+    Platform.TDX: (set(), {about.MEASUREMENT_UNPINNED}),
+    Platform.SGX: ({"tee.18"}, {about.MEASUREMENT_UNPINNED}),
+    Platform.SEV_SNP: ({"tee.17"}, {about.MEASUREMENT_UNPINNED, about.SVN_UNPINNED}),
+    Platform.NITRO: (set(), {about.MEASUREMENT_UNPINNED}),
+}
+
+
+@pytest.mark.parametrize("platform", Platform)
+def test_the_strict_policy_on_evidence_from_hardware(vectors: Path, platform: Platform) -> None:
+    found = real(vectors, platform)
+    assert found.root.kind is RootKind.VENDOR
+    opinions, checks, objections = judge(found)
+    refused, assumed = REAL[platform]
+    assert {reason.split(":")[0] for reason in objections} == refused
+    assert checks.assumptions == assumed
+    assert all(one.finding.detail for one in opinions)
+
+
+def test_a_policy_that_takes_the_real_enclave(vectors: Path) -> None:
+    found = real(vectors, Platform.SGX)
+    policy = TeePolicy(
+        tcb_statuses=frozenset({"ConfigurationAndSWHardeningNeeded"}),
+        advisories=frozenset(found.advisories),
+    )
+    pins = [reference(Platform.SGX, mrenclave=found.measurements["mrenclave"])]
+    _, checks, objections = judge(found, policy, pins)
+    assert not objections
+    assert not checks.assumptions
+    # Each advisory has to be accepted by name.
+    for name in found.advisories:
+        some = replace(policy, advisories=policy.advisories - {name})
+        refused(found, "tee.18", some, pins)
+
+
+def test_the_real_image_is_pinned_as_a_whole(vectors: Path) -> None:
+    """Firmware alone leaves the kernel open: RTMR0 to 2 of a real guest are not zero."""
+    found = real(vectors, Platform.TDX)
+    names = ("mrtd", "rtmr0", "rtmr1", "rtmr2")
+    whole = {name: found.measurements[name] for name in names}
+    assert not judge(found, None, [reference(**whole)])[1].assumptions
+    for name in names:
+        some = {key: value for key, value in whole.items() if key != name}
+        _, checks, objections = judge(found, None, [reference(**some)])
+        assert not objections
+        assert checks.assumptions == {about.MEASUREMENT_UNPINNED}

@@ -68,10 +68,9 @@ def test_attack(attack: Attack, platform: Platform, mode: Mode) -> None:
 
 
 @pytest.mark.parametrize("platform", ALL)
-@pytest.mark.parametrize("mode", BOTH)
-def test_a_flipped_bit_anywhere(platform: Platform, mode: Mode) -> None:
-    """Every field of the quote once, and bits of all other evidence; all digests recomputed."""
-    honest = Attacker.of(Enclave.start(platform, mode).proof())
+def test_a_flipped_bit_anywhere(platform: Platform) -> None:
+    """Every field of the quote once, and bits of all evidence; all digests recomputed."""
+    honest = Attacker.of(Enclave.start(platform, Mode.SESSION).proof())
     verifier, evidence = Verifier(), sorted(set(honest.sections) - {"input.0", "output.0"})
     fields = platforms.parse(platform, honest.sections["quote"]).fields
     inside = [8 * field.offset for field in fields if field.data]

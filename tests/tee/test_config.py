@@ -236,8 +236,11 @@ def test_names_of_isolation(name: str) -> None:
 
 
 def test_too_many_names() -> None:
-    with pytest.raises(UsageError):
-        configuration(isolation={f"n{i}": True for i in range(40)})
+    isolation = dict.fromkeys(NAMESPACES, True)
+    isolation |= {f"n{i}": True for i in range(32 - len(NAMESPACES))}
+    assert len(Configuration.read(configuration(isolation=isolation).to_bytes()).isolation) == 32
+    with pytest.raises(UsageError, match="at most 32 keys"):
+        configuration(isolation={**isolation, "more": True})
 
 
 @pytest.mark.parametrize("name", NAMESPACES)

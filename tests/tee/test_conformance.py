@@ -6,18 +6,23 @@ isolated process differs from machine to machine, and the verdict says what it d
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 from proofml.backend import Context, Request
 from proofml.guarantee import Integrity
+from proofml.model import Model
 from proofml.policy import Policy
 from proofml.store import Store
 from proofml.tee.about import BOUNDARY_PROCESS, ROOT_SIMULATED
 from proofml.tee.binding import Mode
 from proofml.tee.enclave.host import Host
+from proofml.tee.enclave.server import Server
 from proofml.tee.platform import Platform
-from proofml.testing import Case, ConformanceSuite, gemm
+from proofml.testing import Case, ConformanceSuite, SealedRun, gemm
 
 from .workshop import LEVELS, OTHER_X, X, authority, folder, model, quoter, root_of
 
@@ -112,7 +117,33 @@ def case(platform: Platform, mode: Mode, examples: int) -> Case:
         policy=Policy(sections={"tee": section}).allow(shortcuts()),
         bound_by={k: v for k, v in bound.items() if k not in WITHOUT[platform]},
         examples=examples,
+        sealing=sealing if (platform, mode) == (Platform.SEV_SNP, Mode.SESSION) else None,
     )
+
+
+@contextmanager
+def sealing(of: Model, store: Store) -> Iterator[SealedRun]:
+    """A running enclave, whose prover has never heard of its root."""
+    path, platform = folder() / "kit.sock", Platform.SEV_SNP
+    with Host.start(
+        of,
+        platform=platform,
+        quoter=quoter(platform),
+        mode=Mode.SESSION,
+        context=Context(store),
+    ) as host:
+        server = Server(host, path, log=lambda line: None)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        try:
+            yield SealedRun(
+                recipient=host.session.to_bytes(),
+                request=Request(options={"server": str(path)}),
+                policy=case(platform, Mode.SESSION, 8).policy,
+            )
+        finally:
+            server.stop()
+            thread.join()
 
 
 class LazyCase:
@@ -126,16 +157,17 @@ class LazyCase:
 
 
 class TestTdxSession(ConformanceSuite):
-    case = LazyCase(Platform.TDX, Mode.SESSION, 40)
+    case = LazyCase(Platform.TDX, Mode.SESSION, 24)
 
 
 class TestSgxInference(ConformanceSuite):
-    case = LazyCase(Platform.SGX, Mode.INFERENCE, 15)
+    case = LazyCase(Platform.SGX, Mode.INFERENCE, 8)
 
 
 class TestSevSnpSession(ConformanceSuite):
-    case = LazyCase(Platform.SEV_SNP, Mode.SESSION, 15)
+    seals = True
+    case = LazyCase(Platform.SEV_SNP, Mode.SESSION, 8)
 
 
 class TestNitroInference(ConformanceSuite):
-    case = LazyCase(Platform.NITRO, Mode.INFERENCE, 15)
+    case = LazyCase(Platform.NITRO, Mode.INFERENCE, 8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sqlite3
@@ -12,7 +11,6 @@ import sys
 import threading
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -285,34 +283,64 @@ def test_a_writer_that_never_ends(
     store.consume(nonce, STATEMENT, NOW)
 
 
-def _race(path: Path, nonces: list[bytes], start: Any, results: Any) -> None:
-    store = Nonces(path)
-    won = []
-    start.wait()
-    for nonce in nonces:
-        found = refusal(partial(store.consume, nonce, STATEMENT, NOW))
-        assert found in ("tee.15", "accepted")
-        won += [nonce] if found == "accepted" else []
-    results.put(won)
+RACER = """
+import sys
+from pathlib import Path
+from proofml.errors import VerificationError
+from proofml.tee.nonces import Nonces
+path, now, statement = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+print("ready", flush=True)
+sys.stdin.readline()
+store = Nonces(path)
+if not sys.argv[4:]:
+    print(store.issue(now).hex())
+for nonce in sys.argv[4:]:
+    try:
+        store.consume(bytes.fromhex(nonce), statement, now)
+    except VerificationError as error:
+        assert error.check == "tee.15"
+    else:
+        print(nonce)
+"""
+
+
+def raced(path: Path, orders: list[list[bytes]]) -> list[bytes]:
+    """One process for each order of nonces, all let go at once; what they say that they got."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", RACER, str(path), str(NOW), STATEMENT, *map(bytes.hex, order)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for order in orders
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    got = [process.communicate(timeout=120)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(orders)
+    return [bytes.fromhex(line) for text in got for line in text.split()]
 
 
 def test_processes_that_race(path: Path) -> None:
     """Four processes want the same nonces at the same time: each goes to exactly one."""
-    context = multiprocessing.get_context("spawn")
     store = Nonces(path)
-    nonces = [store.issue(NOW) for _ in range(40)]
-    start, results = context.Barrier(4), context.Queue()
-    orders = [nonces, nonces[::-1], nonces[20:] + nonces[:20], nonces[::2] + nonces[1::2]]
-    processes = [
-        context.Process(target=_race, args=(path, order, start, results)) for order in orders
-    ]
-    for process in processes:
-        process.start()
-    won = [nonce for _ in processes for nonce in results.get(timeout=60)]
-    for process in processes:
-        process.join(timeout=60)
-        assert process.exitcode == 0
-    assert sorted(won) == sorted(nonces)
+    nonces = [store.issue(NOW) for _ in range(12)]
+    orders = [nonces, nonces[::-1], nonces[6:] + nonces[:6], nonces[::2] + nonces[1::2]]
+    assert sorted(raced(path, orders)) == sorted(nonces)
+
+
+def test_processes_that_make_the_store_at_once(path: Path) -> None:
+    found = raced(path, [[], [], []])
+    assert len(set(found)) == 3
+    store = Nonces(path)
+    for nonce in found:
+        store.consume(nonce, STATEMENT, NOW)
 
 
 def test_threads_that_race(path: Path) -> None:
@@ -331,31 +359,11 @@ def test_threads_that_race(path: Path) -> None:
     assert sorted(found) == ["accepted", *["tee.15"] * 7]
 
 
-def _make(path: Path, start: Any, results: Any) -> None:
-    start.wait()
-    results.put(Nonces(path).issue(NOW))
-
-
-def test_processes_that_make_the_store_at_once(path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    start, results = context.Barrier(3), context.Queue()
-    processes = [context.Process(target=_make, args=(path, start, results)) for _ in range(3)]
-    for process in processes:
-        process.start()
-    found = [results.get(timeout=60) for _ in processes]
-    for process in processes:
-        process.join(timeout=60)
-    store = Nonces(path)
-    for nonce in found:
-        store.consume(nonce, STATEMENT, NOW)
-
-
 # -- crashes --------------------------------------------------------------------------------------
 
 KILLED_AFTER = """
 import os, signal, sys
 from pathlib import Path
-from typing import Any
 from proofml.tee.nonces import Nonces
 Nonces(Path(sys.argv[1])).consume(bytes.fromhex(sys.argv[2]), sys.argv[3], {now})
 os.kill(os.getpid(), signal.SIGKILL)
@@ -363,7 +371,6 @@ os.kill(os.getpid(), signal.SIGKILL)
 KILLED_WITHIN = """
 import os, signal, sys
 from pathlib import Path
-from typing import Any
 from proofml.tee import nonces
 from proofml.tee.nonces import Nonces
 store = Nonces(Path(sys.argv[1]))

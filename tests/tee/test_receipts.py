@@ -476,6 +476,19 @@ def test_lengths_of_signatures(size: int) -> None:
         read_receipts(data)
 
 
+@pytest.mark.parametrize("separator", [b"", b";", b"]", b"{", b",,", b", ", b"\0", b"\xff"])
+def test_what_stands_between_receipts(separator: bytes) -> None:
+    first, second = (one.to_bytes() for one in chain(2))
+    for data in (
+        b"[" + first + separator + second + b"]",
+        b"[" + first + separator + b"]" if separator != b"" else b"[" + first,
+        separator + b"[" + first + b"]" if separator != b"" else first + b"]",
+    ):
+        same_as_oracle(data)
+        with refused("tee.2"):
+            read_receipts(data)
+
+
 def test_a_segment_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     one = SignedReceipt(RECEIPT, bytes(64))
     assert len(read_receipts(receipts_bytes((one,) * MAX_RECEIPTS))) == MAX_RECEIPTS
@@ -511,6 +524,20 @@ def test_what_is_wrong_is_said(damage: dict[str, JSON], words: str) -> None:
     data = dumps([whole.to_json(), {**whole.to_json(), "receipt": {**RECEIPT.to_json(), **damage}}])
     with pytest.raises(VerificationError, match=rf"receipts\[1\]\.{words}"):
         read_receipts(data)
+
+
+def test_largest_values() -> None:
+    largest = 2**53 - 1
+    record = replace(RECEIPT, counter=largest, time=253402300799)
+    found = SignedReceipt(record, bytes(64))
+    assert read_receipts(receipts_bytes((found,))) == (found,)
+    assert Checkpoint.read(replace(CHECKPOINT, counter=largest + 1).to_json(), "")
+    with pytest.raises(FieldError):
+        Checkpoint.read(replace(CHECKPOINT, counter=largest + 2).to_json(), "")
+    key = ReceiptKey.of(session())
+    for nonce in (b"\0", bytes(64)):
+        data = checkpoint(ReceiptAlgorithm.ED25519, nonce=nonce).to_bytes()
+        assert check_checkpoint(data, key, nonce).record.nonce == nonce
 
 
 def test_nonces_of_checkpoints() -> None:

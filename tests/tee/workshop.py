@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -20,13 +21,15 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from proofml.backend import Context
 from proofml.canonical import JSON
+from proofml.checks import Result
+from proofml.errors import VerificationError
 from proofml.expectation import Expectation
 from proofml.judge import Bench, judge
 from proofml.model import Model
 from proofml.policy import Policy
 from proofml.proof import Proof
 from proofml.store import Store
-from proofml.tee.about import ROOT_SIMULATED
+from proofml.tee.about import BOUNDARY_PROCESS, ROOT_SIMULATED
 from proofml.tee.backend import TeeBackend
 from proofml.tee.binding import Mode, ReceiptAlgorithm
 from proofml.tee.enclave import messages, stages
@@ -37,6 +40,7 @@ from proofml.tee.enclave.messages import Inference
 from proofml.tee.enclave.service import Service
 from proofml.tee.evidence import Parts
 from proofml.tee.measure import code_measurement
+from proofml.tee.one_form import normalised
 from proofml.tee.platform import Platform
 from proofml.tee.quoter import Quoter
 from proofml.tee.receipts import read_receipts, receipts_bytes
@@ -175,7 +179,8 @@ class Enclave:
         return reply.blobs["checkpoint"]
 
     def parts(self, inference: Inference) -> Parts:
-        return parts_of(inference, self.config, self.session)
+        found = parts_of(inference, self.config, self.session)
+        return replace(found, attestation=normalised(found.attestation))
 
     def proof(self, inference: Inference | None = None) -> bytes:
         """An unsigned proof file of one inference."""
@@ -184,7 +189,9 @@ class Enclave:
 
 
 def assembled(inference: Inference, parts: Parts) -> bytes:
-    """A proof of any evidence, whether it belongs together or not."""
+    """A proof of any evidence, whether it belongs together or not, in the form of a prover's."""
+    with suppress(VerificationError):  # what cannot be read has no form
+        parts = replace(parts, attestation=normalised(parts.attestation))
     return Proof.build(
         inference.statement, "tee", TeeBackend.version, parts.blobs(), inference.tensors
     ).to_bytes()
@@ -228,3 +235,34 @@ BENCH = Bench(("tee",), lambda _: TeeBackend())
 def later(seconds: float) -> int:
     """That many seconds from now, for policies that pin a time."""
     return int(time.time() + seconds)
+
+
+# -- through the API ------------------------------------------------------------------------------
+
+PLACE = Store(folder() / "backend")
+CONTEXT = Context(PLACE)
+
+
+def options(platform: Platform, mode: Mode, **more: str) -> dict[str, str]:
+    """Of a prover under the roots that the verifiers here pin."""
+    simulator = str(folder() / "vendor")
+    return {"platform": platform, "mode": mode, "simulator": simulator, **more}
+
+
+def policy(*allow: str, **table: Any) -> Policy:
+    """Pins this installation's code and the simulated roots."""
+    section = {
+        "measurements": "own-installation",
+        "simulated_roots": [root_of(platform) for platform in Platform],
+        "min_svn": LEVELS,
+        **table,
+    }
+    section = {name: value for name, value in section.items() if value is not None}
+    value = {"version": 1, "backends": {"tee": section}}
+    found = Policy.from_mapping(value, source=str(folder() / "policy.toml"))
+    return found.allow((ROOT_SIMULATED, BOUNDARY_PROCESS, *allow))
+
+
+def result(verdict: Verdict, number: str) -> Result:
+    (found,) = [check.result for check in verdict.checks if check.number == number]
+    return found

@@ -38,7 +38,7 @@ _SUFFIXES = (".npz", ".npy", ".json")
     "--to",
     "target",
     type=click.Path(path_type=Path),
-    help="Outputs, as .npz, .npy or .json [PROOF + .npz].",
+    help="Outputs, as .npz, .npy or .json [PROOF + .outputs.npz].",
 )
 @judging_options
 @force_option
@@ -63,7 +63,7 @@ def command(
     from proofml.proof import Proof
     from proofml.sealed import Secret
 
-    place = target or proof.with_suffix(".npz")
+    place = target or proof.with_suffix(".outputs.npz")
     if place.suffix not in _SUFFIXES:
         raise UsageError(f"{place}: expected a name that ends in {', '.join(_SUFFIXES)}")
     if place.exists() and not force:
