@@ -8,14 +8,16 @@ signatures as hexadecimal digits, TCB information and identity as the exact JSON
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from proofml.fields import FieldError, Fields
 from proofml.tee.checks import COLLATERAL, EVIDENCE, refuse
+from proofml.tee.dcap import EnclaveReport
+from proofml.tee.pck import PckExtension
+from proofml.tee.platform import Platform
 from proofml.tee.x509 import as_text
 
 MAX_COLLATERAL_BYTES: Final = 4 << 20
@@ -27,8 +29,6 @@ _SIGNED: Final = ("tcb_info", "qe_identity")
 _OPTIONAL: Final = "pck_certificate_chain"
 _DATE: Final = "%Y-%m-%dT%H:%M:%SZ"
 _MAX_DEPTH: Final = 32
-#: Strings are passed over as a whole: brackets in them open and close nothing.
-_STRING_OR_BRACKET: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +110,22 @@ def _pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _loads(text: str) -> Any:
     """JSON of bounded depth in which no key stands twice; raises `ValueError`."""
-    depth = 0
-    for match in _STRING_OR_BRACKET.finditer(text):
-        depth += (match[0] in "[{") - (match[0] in "]}")
-        if depth > _MAX_DEPTH:
-            raise ValueError(f"nested deeper than {_MAX_DEPTH} levels")
-    return json.loads(text, object_pairs_hook=_pairs, parse_constant=_constant)
+    try:
+        value = json.loads(text, object_pairs_hook=_pairs, parse_constant=_constant)
+    except RecursionError:
+        raise ValueError(f"nested deeper than {_MAX_DEPTH} levels") from None
+    level = [value]
+    for _ in range(_MAX_DEPTH):
+        level = [child for one in level for child in _children(one)]
+        if not level:
+            return value
+    raise ValueError(f"nested deeper than {_MAX_DEPTH} levels")
+
+
+def _children(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _constant(name: str) -> Any:
@@ -169,3 +179,53 @@ def check_dates(what: str, signed: Signed, now: int) -> None:
             expected=f"a time from {as_text(signed.issued)} to {as_text(signed.next_update)}",
             got="one outside",
         )
+
+
+def check_tcb_info(signed: Signed, pck: PckExtension, platform: Platform) -> None:
+    """The TCB information is of this kind of platform; raises tee.8."""
+    for name, expected in (
+        ("id", "TDX" if platform is Platform.TDX else "SGX"),
+        ("version", 3),
+        ("fmspc", pck.fmspc.hex().upper()),
+        ("pceId", pck.pce_id.hex().upper()),
+    ):
+        got = signed.value.get(name)
+        if isinstance(got, str) and name in ("fmspc", "pceId"):
+            got = got.upper()
+        if got != expected:
+            refuse(COLLATERAL, f"TCB information: {name}", expected=expected, got=got)
+
+
+def check_identity(signed: Signed, report: EnclaveReport, platform: Platform) -> None:
+    """The identity is that of the enclave that quoted, and nobody can debug that one; raises tee.8.
+
+    The level of its version is for `tcb.evaluate`.
+    """
+    kind, versions = ("TD_QE", (2, 3)) if platform is Platform.TDX else ("QE", (2,))
+    value = signed.value
+    # Stored with the bytes of the field, which is little-endian.
+    selected = report.misc_select.to_bytes(4, "little")
+    try:
+        found: dict[str, tuple[object, object]] = {
+            "id": (kind, value["id"]),
+            "version": (True, value["version"] in versions),
+            "mrsigner": (report.mrsigner.hex(), str(value["mrsigner"]).lower()),
+            "isvprodid": (report.isv_prod_id, value["isvprodid"]),
+            "miscselect": _masked(selected, value["miscselect"], value["miscselectMask"]),
+            "attributes": _masked(report.attributes, value["attributes"], value["attributesMask"]),
+        }
+    except (KeyError, ValueError, TypeError) as error:
+        refuse(COLLATERAL, f"QE identity: {error}", expected="an identity of version 2")
+    found["debug"] = (report.named_flags()["debug"], False)
+    for name, (mine, stated) in found.items():
+        if mine != stated:
+            refuse(COLLATERAL, f"QE identity: {name}", expected=stated, got=mine)
+
+
+def _masked(mine: bytes, stated: str, mask: str) -> tuple[str, str]:
+    """What the enclave has and what is stated, of the bits that the mask names."""
+    first, second = (
+        bytes(a & b for a, b in zip(value, bytes.fromhex(mask), strict=True)).hex()
+        for value in (mine, bytes.fromhex(stated))
+    )
+    return first, second

@@ -27,6 +27,8 @@ INTEL_QE: Final = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
 TEE_SGX, TEE_TDX = 0x00, 0x81
 PCK_CHAIN, QE_REPORT = 5, 6
 MAX_AUTH_BYTES: Final = 1024
+#: Why `dcap-qvl` refuses a guest or enclave in debug mode.
+DEBUG_WORDS: Final = "Debug mode is enabled"
 MAX_CHAIN_BYTES: Final = 1 << 15
 
 

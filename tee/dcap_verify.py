@@ -11,13 +11,15 @@ What has to hold (Intel SGX DCAP ECDSA Orientation Guide; PCS API version 4):
         and of this platform and this quoting enclave
 
 `dcap-qvl` verifies the same again under the same root, and finds the platform's TCB status, which
-is for appraisal (tee.18): a quote from an outdated platform is a good quote.
+is for appraisal (tee.18): a quote from an outdated platform is a good quote, and so is one from a
+guest in debug mode (tee.17) or one that can be moved to another machine (tee.20).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,11 +31,25 @@ from cryptography.x509 import Certificate
 
 from proofml.errors import BackendUnavailable
 from proofml.tee import dcap, x509
-from proofml.tee.checks import CERTIFICATES, COLLATERAL, SIGNATURE, refuse
-from proofml.tee.collateral import Collateral, Signed, check_dates, read_collateral
-from proofml.tee.pck import PckExtension, read_pck
+from proofml.tee.checks import (
+    CERTIFICATES,
+    COLLATERAL,
+    QUOTE,
+    REVOCATION,
+    SIGNATURE,
+    refuse,
+)
+from proofml.tee.collateral import (
+    Collateral,
+    check_dates,
+    check_identity,
+    check_tcb_info,
+    read_collateral,
+)
+from proofml.tee.pck import read_pck
 from proofml.tee.platform import Attestation, Platform
 from proofml.tee.roots import Roots, fingerprint
+from proofml.tee.tcb import Tcb, evaluate
 
 TCB_SIGNING: Final = "Intel SGX TCB Signing"
 
@@ -96,9 +112,20 @@ def verify_signatures(envelope: dcap.Envelope, platform: Platform, roots: Roots,
 
 
 def verify_envelope(
-    envelope: dcap.Envelope, evidence: Attestation, roots: Roots, now: int
+    envelope: dcap.Envelope,
+    evidence: Attestation,
+    roots: Roots,
+    now: int,
+    *,
+    tee_svns: Sequence[bytes] = (),
+    appraised: frozenset[str] = frozenset(),
 ) -> Shown:
     """Everything of the list at the head of this file.
+
+    Args:
+        tee_svns: of the trust domain's report, as `tcb.evaluate` takes them.
+        appraised: reasons for which `dcap-qvl` may refuse this quote, in its words: what the quote
+            says of its guest, and what appraisal looks at.
 
     Raises:
         VerificationError: tee.2, tee.4 to tee.8.
@@ -123,17 +150,24 @@ def verify_envelope(
         _ecdsa(signer.public_key(), signed.signature, signed.text, COLLATERAL, problem)
         check_dates(what, signed, now)
         windows.append((signed.issued, signed.next_update))
-    _check_tcb_info(collateral.tcb_info, read_pck(path.leaf), evidence.platform)
-    _check_identity(collateral.identity, envelope.signature.qe_report, evidence.platform)
-    status, advisories = _second_opinion(evidence.quote, collateral, root, now)
+    pck = read_pck(path.leaf)
+    qe_report = envelope.signature.qe_report
+    check_tcb_info(collateral.tcb_info, pck, evidence.platform)
+    check_identity(collateral.identity, qe_report, evidence.platform)
+    reached = evaluate(
+        collateral.tcb_info.value, collateral.identity.value, pck, qe_report.isv_svn, tee_svns
+    )
+    if reached.status == "Revoked":
+        appraised |= {_REVOKED_WORDS}
+    reached = _second_opinion(evidence.quote, collateral, root, now, appraised) or reached
     return Shown(
         path,
         shown.svns,
         shown.details | {"revocation": "checked"},
         max(low for low, _ in windows),
         min(high for _, high in windows),
-        status,
-        advisories,
+        reached.status,
+        reached.advisories,
     )
 
 
@@ -186,66 +220,32 @@ def _check_revocation(
     ]
 
 
-def _check_tcb_info(signed: Signed, pck: PckExtension, platform: Platform) -> None:
-    """The TCB information is of this kind of platform."""
-    for name, expected in (
-        ("id", "TDX" if platform is Platform.TDX else "SGX"),
-        ("version", 3),
-        ("fmspc", pck.fmspc.hex().upper()),
-        ("pceId", pck.pce_id.hex().upper()),
-    ):
-        got = signed.value.get(name)
-        if isinstance(got, str) and name in ("fmspc", "pceId"):
-            got = got.upper()
-        if got != expected:
-            refuse(COLLATERAL, f"TCB information: {name}", expected=expected, got=got)
-
-
-def _check_identity(signed: Signed, report: dcap.EnclaveReport, platform: Platform) -> None:
-    """The identity is that of the enclave that quoted."""
-    kind = "TD_QE" if platform is Platform.TDX else "QE"
-    value = signed.value
-    try:
-        misc_mask = int(value["miscselectMask"], 16)
-        mask = bytes.fromhex(value["attributesMask"])
-        found = {
-            "id": (kind, value["id"]),
-            "version": (2, value["version"]),
-            "mrsigner": (report.mrsigner.hex(), str(value["mrsigner"]).lower()),
-            "isvprodid": (report.isv_prod_id, value["isvprodid"]),
-            # Stored with the bytes of the field, which is little-endian.
-            "miscselect": (
-                report.misc_select.to_bytes(4, "little").hex()
-                if misc_mask == 0xFFFFFFFF
-                else f"{report.misc_select & misc_mask:08x}",
-                str(value["miscselect"]).lower(),
-            ),
-            "attributes": (
-                bytes(a & b for a, b in zip(report.attributes, mask, strict=True)).hex(),
-                str(value["attributes"]).lower(),
-            ),
-        }
-    except (KeyError, ValueError, TypeError) as error:
-        refuse(COLLATERAL, f"QE identity: {error}", expected="an identity of version 2")
-    for name, (mine, stated) in found.items():
-        if mine != stated:
-            refuse(COLLATERAL, f"QE identity: {name}", expected=stated, got=mine)
-
-
-#: What `dcap-qvl` refuses although it is appraisal here: its words, and the status in their place.
-_APPRAISED: Final = {
-    "Debug mode is enabled": "Unknown",
-    "TCB status is invalid: Revoked": "Revoked",
-}
+_REVOKED_WORDS: Final = "TCB status is invalid: Revoked"
+#: Parts of what `dcap-qvl` says where it refuses -> the check that it comes nearest to.
+_NEAREST: Final = (
+    ("revo", REVOCATION),
+    ("crl", REVOCATION),
+    ("tcb_info", COLLATERAL),
+    ("qe_identity", COLLATERAL),
+    ("qe report hash", SIGNATURE),
+    ("qe auth data", SIGNATURE),
+    ("signature is invalid", SIGNATURE),
+    ("cert", CERTIFICATES),
+    ("decode quote", QUOTE),
+)
 
 
 def _second_opinion(
-    quote: bytes, collateral: Collateral, root: Certificate, now: int
-) -> tuple[str, tuple[str, ...]]:
+    quote: bytes,
+    collateral: Collateral,
+    root: Certificate,
+    now: int,
+    appraised: frozenset[str],
+) -> Tcb | None:
     """TCB status and advisories by `dcap-qvl`, which verifies all by itself.
 
-    It gives no status for a guest or enclave in debug mode, and none for a revoked platform; both
-    come here after every check of this file, and end in appraisal (tee.17, tee.18).
+    Nothing where it refuses for one of the reasons in `appraised`: the attributes of a guest are
+    the last thing that it looks at, and the status the last but one.
     """
     try:
         import dcap_qvl
@@ -255,12 +255,13 @@ def _second_opinion(
         parts = dcap_qvl.QuoteCollateralV3.from_json(collateral.raw)
         report = dcap_qvl.verify_with_root_ca(quote, parts, x509.der(root), now)
         found = json.loads(report.to_json())
-        return str(found["status"]), tuple(sorted(map(str, found["advisory_ids"])))
+        return Tcb(str(found["status"]), tuple(sorted(set(map(str, found["advisory_ids"])))))
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # noqa: BLE001 - a panic in Rust is a BaseException
-        words = str(error)
-    known = next((status for text, status in _APPRAISED.items() if words.endswith(text)), None)
-    if known is None:
-        refuse(COLLATERAL, f"dcap-qvl: {words}", expected="a quote that it accepts as well")
-    return known, ()
+        words = str(error).removeprefix("Verification failed: ")
+    if words in appraised:
+        return None
+    low = words.lower()
+    number = next((one for part, one in _NEAREST if part in low), COLLATERAL)
+    return refuse(number, f"dcap-qvl: {words}", expected="a quote that it accepts as well")

@@ -52,8 +52,10 @@ def read_pck(certificate: x509.Certificate) -> PckExtension:
     if data is None:
         refuse(COLLATERAL, "PCK certificate", expected=f"the extension {ARC}", got="none")
     try:
-        found = _by_arc(_only(data))
-        tcb = _by_arc(found[_TCB][1])
+        found = _by_arc(_only(data), _ARC_DER)
+        if found[_TCB][0] != _SEQUENCE:
+            raise ValueError("the TCB is no sequence")
+        tcb = _by_arc(found[_TCB][1], _ARC_DER + bytes([_TCB]))
         result = PckExtension(
             ppid=_octets(found[_PPID], 16),
             cpu_svn=_octets(tcb[_CPU_SVN], 16),
@@ -92,12 +94,15 @@ def _only(data: bytes) -> bytes:
     return items[0][1]
 
 
-def _by_arc(data: bytes) -> dict[int, tuple[int, bytes]]:
-    """Last arc -> tag and content, of a sequence of pairs of identifier and value."""
+def _by_arc(data: bytes, above: bytes) -> dict[int, tuple[int, bytes]]:
+    """Last arc -> tag and content, of a sequence of pairs of identifier and value.
+
+    The identifiers are `above` and one arc below it.
+    """
     found: dict[int, tuple[int, bytes]] = {}
     for tag, content in _items(data):
         pair = list(_items(content)) if tag == _SEQUENCE else []
-        if len(pair) != 2 or pair[0][0] != _OID or not pair[0][1].startswith(_ARC_DER):
+        if len(pair) != 2 or pair[0][0] != _OID or pair[0][1][:-1] != above:
             raise ValueError("not a pair of identifier and value")
         arc = pair[0][1][-1]
         if arc in found:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from proofml.tee import dcap
-from proofml.tee.dcap_verify import verify_envelope
+from proofml.tee.dcap_verify import Shown, verify_envelope, verify_signatures
 from proofml.tee.platform import Attestation, Platform, Verified
 from proofml.tee.reader import Field, Reader
 from proofml.tee.roots import Roots
@@ -44,6 +44,16 @@ def parse(data: bytes, *, lenient: bool = False) -> Quote:
     return Quote(envelope, report, fields)
 
 
+def signatures(data: bytes, roots: Roots, now: int, *, lenient: bool = False) -> Shown:
+    """What can be shown of a quote without collateral: its chain and its signatures.
+
+    Raises:
+        VerificationError: tee.3 to tee.5, tee.7.
+    """
+    quote = parse(data, lenient=lenient)
+    return verify_signatures(quote.envelope, Platform.SGX, roots, now)
+
+
 def verify(evidence: Attestation, roots: Roots, now: int) -> Verified:
     """What the enclave's report says, once everything holds at `now` (seconds since 1970).
 
@@ -51,8 +61,10 @@ def verify(evidence: Attestation, roots: Roots, now: int) -> Verified:
         VerificationError: tee.2 to tee.8.
     """
     quote = parse(evidence.quote)
-    shown = verify_envelope(quote.envelope, evidence, roots, now)
     report = quote.report
+    bits = report.named_flags()
+    appraised = frozenset({dcap.DEBUG_WORDS} if bits["debug"] else ())
+    shown = verify_envelope(quote.envelope, evidence, roots, now, appraised=appraised)
     return Verified(
         platform=Platform.SGX,
         root=shown.path.root,
@@ -66,7 +78,7 @@ def verify(evidence: Attestation, roots: Roots, now: int) -> Verified:
             "isvprodid": report.isv_prod_id.to_bytes(2, "big").hex(),
         },
         svns={"isv_svn": report.isv_svn, "config_svn": report.config_svn} | shown.svns,
-        attributes=report.named_flags(),
+        attributes=bits,
         not_before=shown.not_before,
         not_after=shown.not_after,
         tcb_status=shown.status,

@@ -74,7 +74,7 @@ def _enclave(identity: Mapping[str, Any], svn: int) -> Tcb:
     for level in identity["tcbLevels"]:
         if svn >= _svn(level["tcb"]["isvsvn"]):
             return _tcb(level, _QE)
-    _unreached("QE identity", f"isvsvn {svn}")
+    return _unreached("QE identity", f"isvsvn {svn}")
 
 
 def _platform(tcb_info: Mapping[str, Any], pck: PckExtension, tee_svn: bytes | None) -> Tcb:
@@ -93,7 +93,10 @@ def _platform(tcb_info: Mapping[str, Any], pck: PckExtension, tee_svn: bytes | N
         if reached:
             found = _tcb(level, _PLATFORM)
             return found if tee_svn is None else _converged(found, _module(tcb_info, tee_svn))
-    _unreached("TCB information", f"cpu_svn {pck.cpu_svn.hex()}, pce_svn {pck.pce_svn}", tee_svn)
+    got = f"cpu_svn {pck.cpu_svn.hex()}, pce_svn {pck.pce_svn}"
+    if tee_svn is not None:
+        got += f", tee_tcb_svn {tee_svn.hex()}"
+    return _unreached("TCB information", got)
 
 
 def _module(tcb_info: Mapping[str, Any], tee_svn: bytes) -> Tcb:
@@ -106,7 +109,7 @@ def _module(tcb_info: Mapping[str, Any], tee_svn: bytes) -> Tcb:
             for level in one["tcbLevels"]:
                 if svn >= _svn(level["tcb"]["isvsvn"]):
                     return _tcb(level, _MODULE)
-    _unreached(f"TCB information: identity {name}", f"isvsvn {svn}")
+    return _unreached(f"TCB information: identity {name}", f"isvsvn {svn}")
 
 
 def _converged(platform: Tcb, component: Tcb) -> Tcb:
@@ -153,6 +156,5 @@ def _tcb(level: Mapping[str, Any], allowed: frozenset[str]) -> Tcb:
     return Tcb(status, tuple(sorted(set(advisories))))
 
 
-def _unreached(what: str, got: str, tee_svn: bytes | None = None) -> NoReturn:
-    more = "" if tee_svn is None else f", tee_tcb_svn {tee_svn.hex()}"
-    refuse(COLLATERAL, f"{what}: levels", expected="one that is reached", got=got + more)
+def _unreached(what: str, got: str) -> NoReturn:
+    refuse(COLLATERAL, f"{what}: levels", expected="one that is reached", got=got)

@@ -1,11 +1,13 @@
 """Intel TDX quotes, versions 4 and 5: parse, then verify.
 
 Source: Intel TDX DCAP Quoting Library API, appendix A.3; attributes of a trust domain: Intel TDX
-Module ABI Specification, "ATTRIBUTES".
+Module ABI Specification (348551), "ATTRIBUTES". Of its bits, 17 to 22 are refused: bit 17 stands
+for a report of another form (body type 4), and the others have no name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,7 +25,7 @@ TD_ATTRIBUTES: Final = {
     "hgs_plus_prof": 4,
     "perf_prof": 5,
     "pmt_prof": 6,
-    "iccp": 16,
+    "icssd": 16,
     "lass": 27,
     "sept_ve_disable": 28,
     "migratable": 29,
@@ -126,6 +128,18 @@ def signatures(data: bytes, roots: Roots, now: int, *, lenient: bool = False) ->
     return verify_signatures(quote.envelope, Platform.TDX, roots, now)
 
 
+def _appraised(bits: Mapping[str, bool]) -> frozenset[str]:
+    """Why `dcap-qvl` refuses a guest for its attributes, which are for appraisal here."""
+    profiled = bits["hgs_plus_prof"] or bits["perf_prof"] or bits["pmt_prof"]
+    words = {
+        dcap.DEBUG_WORDS: bits["debug"],
+        "TD profiling is enabled": profiled,
+        "TD migration is enabled": bits["migratable"],
+        "SEPT_VE_DISABLE is not enabled": not bits["sept_ve_disable"],
+    }
+    return frozenset(text for text, holds in words.items() if holds)
+
+
 def verify(evidence: Attestation, roots: Roots, now: int) -> Verified:
     """What the trust domain's report says, once everything holds at `now` (seconds since 1970).
 
@@ -133,8 +147,11 @@ def verify(evidence: Attestation, roots: Roots, now: int) -> Verified:
         VerificationError: tee.2 to tee.8.
     """
     quote = parse(evidence.quote)
-    shown = verify_envelope(quote.envelope, evidence, roots, now)
     bits = {name: bool(quote.attributes >> bit & 1) for name, bit in TD_ATTRIBUTES.items()}
+    tee_svns = [one for one in (quote.tcb_svn, quote.tcb_svn2) if one is not None]
+    shown = verify_envelope(
+        quote.envelope, evidence, roots, now, tee_svns=tee_svns, appraised=_appraised(bits)
+    )
     svns = {f"tee_tcb_svn{index}": byte for index, byte in enumerate(quote.tcb_svn)}
     return Verified(
         platform=Platform.TDX,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -174,6 +176,27 @@ def test_more_claims_than_anybody_makes(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(count_module, "MAX_CLAIMS", claims - 1)
     with pytest.raises(TooManyClaims, match=f"{claims} claims"):
         count(layout)
+
+
+def test_as_many_claims_of_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    b = Builder()
+    b.input(2)
+    b.output(b.affine((2,), b.term(b.weight(2)), b.term(b.weight(2))))
+    layout = b.case().layout
+    monkeypatch.setattr(count_module, "MAX_CLAIMS", 2)
+    assert count(layout).claims == 2
+    monkeypatch.setattr(count_module, "MAX_CLAIMS", 1)
+    with pytest.raises(TooManyClaims, match="value 3: more than 1"):
+        count(layout)
+
+
+def test_a_lookup_about_another_node() -> None:
+    """A plan has none; a claim that is not counted would be missing in the bits."""
+    layout = CASES["mlp"]().layout
+    other = next(i for i, n in enumerate(layout.graph.nodes) if isinstance(n, Affine))
+    lookups = (replace(layout.lookups[0], node=other), *layout.lookups[1:])
+    with pytest.raises(AssertionError):
+        count(replace(layout, plan=replace(layout.plan, lookups=lookups)))
 
 
 def test_expressions_that_multiply() -> None:

@@ -407,7 +407,14 @@ def _mixed() -> Graph:
     return Graph(tuple(b.nodes), tuple(b.inputs), tuple(b.outputs), {})
 
 
-@pytest.mark.parametrize("make", [_two_classes, _mixed, lambda: CASES["mlp"]().graph,
+def _outer() -> Graph:
+    """Most of its rows are those of the last interval, [3, 139]."""
+    b = Builder()
+    b.output(b.functions(b.input(2, low=-5, high=139), [Steps((0, 3), (0, 1, 2))]))
+    return Graph(tuple(b.nodes), tuple(b.inputs), tuple(b.outputs), {})
+
+
+@pytest.mark.parametrize("make", [_outer, _two_classes, _mixed, lambda: CASES["mlp"]().graph,
                                   lambda: CASES["steps"]().graph])  # fmt: skip
 def test_widths_are_those_with_the_fewest_rows(
     make: Callable[[], Graph], monkeypatch: pytest.MonkeyPatch

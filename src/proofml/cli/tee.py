@@ -221,8 +221,8 @@ def serve(
             "model": loaded.digest,
             "not_isolated": list(host.missing_isolation),
         }
-        _announce(value, as_json)
         with stopped_by_signals(server):
+            _announce(value, as_json)  # whoever reads it may stop the server at once
             server.run()
 
 
