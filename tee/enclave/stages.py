@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -149,7 +149,7 @@ class Runner:
             if wanted is None or wanted != got:
                 raise UsageError(f"{self._name}: input {name!r}: expected {wanted}, got {got}")
 
-    def _checked(self, found: list[Any]) -> dict[str, Array]:
+    def _checked(self, found: Sequence[Any]) -> dict[str, Array]:
         left, outputs = MAX_TENSOR_BYTES, {}
         for port, array in zip(self._outputs, found, strict=True):
             where = f"{self._name}: output {port.name!r}"

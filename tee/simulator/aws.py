@@ -155,6 +155,7 @@ def sign(payload: bytes, key: Key, *, tagged: bool = False) -> bytes:
         }
     )
     data = COSE.new(alg_auto_inclusion=True).encode_and_sign(payload, cose_key)
+    assert isinstance(data, bytes)  # a tag comes out only where it is asked for
     message = cbor2.loads(data)
     return data if tagged else cbor2.dumps(message.value)
 
