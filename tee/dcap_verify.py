@@ -210,16 +210,19 @@ def _check_revocation(
     chain = x509.load_pems(collateral.pck_crl_chain, "chain of the PCK issuer's list")
     if [x509.der(one) for one in chain] != [x509.der(issuer), x509.der(root)]:
         expected = "issuer and root of the quote's chain"
-        refuse(CERTIFICATES, "chain of the PCK issuer's list", expected=expected, got="another")
+        refuse(REVOCATION, "chain of the PCK issuer's list", expected=expected, got="another")
     by_root = x509.load_crl(collateral.root_crl, "revocation list of the root")
     by_issuer = x509.load_crl(collateral.pck_crl, "revocation list of the PCK issuer")
-    below = [issuer, tcb.leaf, identity.leaf]
-    return [
+    below = [root, issuer, tcb.leaf, identity.leaf]
+    windows = [
         x509.check_crl(by_root, root, below, now),
         x509.check_crl(by_issuer, issuer, [leaf], now),
     ]
+    # To `dcap-qvl` a list is out of date in the second of its next update.
+    return [(low, high - 1) for low, high in windows]
 
 
+_MAX_WORDS: Final = 300
 _REVOKED_WORDS: Final = "TCB status is invalid: Revoked"
 #: Parts of what `dcap-qvl` says where it refuses -> the check that it comes nearest to.
 _NEAREST: Final = (
@@ -264,4 +267,5 @@ def _second_opinion(
         return None
     low = words.lower()
     number = next((one for part, one in _NEAREST if part in low), COLLATERAL)
-    return refuse(number, f"dcap-qvl: {words}", expected="a quote that it accepts as well")
+    shown = " ".join(words.split())[:_MAX_WORDS]
+    return refuse(number, f"dcap-qvl: {shown}", expected="a quote that it accepts as well")

@@ -1,9 +1,9 @@
 """A software root in the place of Intel's: PCK chains, collateral, and SGX and TDX quotes.
 
-The shapes are those of Intel's own: a root and a platform CA, a PCK certificate with the extension
-that names platform and TCB, a TCB signing certificate, two revocation lists, TCB information of
-version 3 and a QE identity of version 2, all of P-256 and SHA-256. `dcap-qvl` accepts them under
-this root. Names say what it is.
+The shapes are those of Intel's own: a root and a platform CA (or a processor CA), a PCK certificate
+with the extension that names platform and TCB, a TCB signing certificate, two revocation lists, TCB
+information of version 3 and a QE identity of version 2 with a current and an older level each, all
+of P-256 and SHA-256. `dcap-qvl` accepts them under this root. Names say what it is.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
@@ -29,6 +28,17 @@ from cryptography.hazmat.primitives.serialization import (
 
 from proofml.errors import UsageError
 from proofml.tee.platform import Platform
+from proofml.tee.simulator.intel_bodies import (
+    SGX_DEBUG,
+    SGX_FLAGS,
+    SVN,
+    TD_ATTRIBUTES,
+    TD_DEBUG,
+    Body,
+    enclave_report,
+    sgx_body,
+    td_body,
+)
 from proofml.tee.simulator.intel_certificates import (
     DAY,
     FMSPC,
@@ -40,15 +50,26 @@ from proofml.tee.simulator.intel_certificates import (
 )
 from proofml.tee.simulator.intel_collateral import Collateral, Signer
 
+__all__ = [
+    "QE_ATTRIBUTES",
+    "QE_MRSIGNER",
+    "QE_PRODUCT",
+    "SGX_DEBUG",
+    "SGX_FLAGS",
+    "SVN",
+    "TD_ATTRIBUTES",
+    "TD_DEBUG",
+    "Body",
+    "IntelAuthority",
+    "enclave_report",
+    "raw_point",
+    "raw_signature",
+    "sgx_body",
+    "td_body",
+]
+
 Key = ec.EllipticCurvePrivateKey
 
-#: Attributes of a trust domain: a page-table violation is an exception (bit 28), nothing else.
-TD_ATTRIBUTES: Final = 1 << 28
-TD_DEBUG: Final = 1
-#: Attributes of an enclave: initialised, 64 bits, KSS; debug is bit 1.
-SGX_FLAGS: Final = 1 | 1 << 2 | 1 << 7
-SGX_DEBUG: Final = 1 << 1
-SVN: Final[Mapping[str, int]] = {"sgx": 5, "tdx": 4, "pce": 13, "qe": 8}
 QE_MRSIGNER: Final = hashlib.sha256(b"proofml simulated quoting enclave").digest()
 QE_PRODUCT: Final[Mapping[Platform, int]] = {Platform.SGX: 1, Platform.TDX: 2}
 QE_ATTRIBUTES: Final = bytes.fromhex("11000000000000000000000000000000")
@@ -66,96 +87,6 @@ def raw_signature(key: Key, message: bytes) -> bytes:
 def raw_point(key: Key) -> bytes:
     """x and y, 64 bytes."""
     return key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)[1:]
-
-
-@dataclass(frozen=True, slots=True)
-class Body:
-    """A report that is quoted: `version` and `kind` of the quote, and its bytes."""
-
-    version: int
-    kind: int
-    data: bytes
-
-
-def td_body(
-    *,
-    report_data: bytes,
-    registers: Mapping[str, bytes] | None = None,
-    version: int = 4,
-    td15: bool = False,
-    debug: bool = False,
-    attributes: int = TD_ATTRIBUTES,
-    tdx_svn: int = SVN["tdx"],
-) -> Body:
-    """A trust domain's report; registers that are not named are zeros."""
-    known = registers or {}
-    svn = bytes((tdx_svn, 0, 3)) + bytes(13)
-    parts = [
-        svn,
-        bytes(48 + 48 + 8),
-        (attributes | (TD_DEBUG if debug else 0)).to_bytes(8, "little"),
-        (0x602E7).to_bytes(8, "little"),
-    ]
-    names = ("mrtd", "mrconfigid", "mrowner", "mrownerconfig", "rtmr0", "rtmr1", "rtmr2", "rtmr3")
-    parts += [known.get(name, bytes(48)) for name in names]
-    parts.append(report_data)
-    if td15:
-        parts += [svn, known.get("mrservicetd", bytes(48))]
-    return Body(5 if td15 else version, 3 if td15 else 2, b"".join(parts))
-
-
-def enclave_report(
-    *,
-    report_data: bytes,
-    mrenclave: bytes = bytes(32),
-    mrsigner: bytes = bytes(32),
-    config_id: bytes = bytes(64),
-    attributes: bytes = (SGX_FLAGS).to_bytes(8, "little") + (3).to_bytes(8, "little"),
-    product: int = 0,
-    svn: int = 1,
-) -> bytes:
-    """An SGX report body, 384 bytes."""
-    return b"".join(
-        (
-            bytes([SVN["sgx"]] * 16),
-            bytes(4 + 12 + 16),
-            attributes,
-            mrenclave,
-            bytes(32),
-            mrsigner,
-            bytes(32),
-            config_id,
-            product.to_bytes(2, "little"),
-            svn.to_bytes(2, "little"),
-            bytes(2 + 42 + 16),
-            report_data,
-        )
-    )
-
-
-def sgx_body(
-    *,
-    report_data: bytes,
-    mrenclave: bytes = bytes(32),
-    mrsigner: bytes = bytes(32),
-    config_id: bytes = bytes(64),
-    debug: bool = False,
-    svn: int = 1,
-) -> Body:
-    """An enclave's report."""
-    flags = SGX_FLAGS | (SGX_DEBUG if debug else 0)
-    return Body(
-        3,
-        1,
-        enclave_report(
-            report_data=report_data,
-            mrenclave=mrenclave,
-            mrsigner=mrsigner,
-            config_id=config_id,
-            attributes=flags.to_bytes(8, "little") + (3).to_bytes(8, "little"),
-            svn=svn,
-        ),
-    )
 
 
 class IntelAuthority:
@@ -209,15 +140,26 @@ class IntelAuthority:
 
     # -- certificates ---------------------------------------------------------------------
 
-    def issuer(self, now: int) -> Link:
-        """The platform CA."""
-        key = self.keys["platform"]
+    def issuer(self, now: int, *, processor: bool = False) -> Link:
+        """The platform CA, or the processor CA (of the same key here)."""
         return Link(
-            "Simulated SGX PCK Platform CA", key, now - DAY, now + 15 * YEAR, serial=0x2001,
+            f"Simulated SGX PCK {'Processor' if processor else 'Platform'} CA",
+            self.keys["platform"],
+            now - DAY,
+            now + 15 * YEAR,
+            serial=0x2004 if processor else 0x2001,
             path_length=0,
-        )  # fmt: skip
+        )
 
-    def pck(self, now: int, *, fmspc: bytes = FMSPC, sgx_svn: int = SVN["sgx"]) -> Link:
+    def pck(
+        self,
+        now: int,
+        *,
+        fmspc: bytes = FMSPC,
+        sgx_svn: int = SVN["sgx"],
+        pce_svn: int = SVN["pce"],
+        processor: bool = False,
+    ) -> Link:
         """The PCK certificate of the platform."""
         return Link(
             "Simulated SGX PCK Certificate",
@@ -226,7 +168,7 @@ class IntelAuthority:
             now + 7 * YEAR,
             serial=0x2002,
             authority=False,
-            extension=pck_extension(fmspc, sgx_svn, SVN["pce"]),
+            extension=pck_extension(fmspc, sgx_svn, pce_svn, processor=processor),
         )
 
     def tcb_signing(self, now: int) -> Link:
@@ -250,9 +192,16 @@ class IntelAuthority:
 
     # -- quotes ---------------------------------------------------------------------------
 
-    def qe_report(self, platform: Platform, auth: bytes, *, qe_svn: int = SVN["qe"]) -> bytes:
-        """The report of the quoting enclave, which names the attestation key."""
-        named = hashlib.sha256(raw_point(self.keys["attestation"]) + auth).digest()
+    def qe_report(
+        self,
+        platform: Platform,
+        auth: bytes,
+        *,
+        qe_svn: int = SVN["qe"],
+        point: bytes | None = None,
+    ) -> bytes:
+        """The report of the quoting enclave, which names the attestation key (or `point`)."""
+        named = hashlib.sha256((point or raw_point(self.keys["attestation"])) + auth).digest()
         return enclave_report(
             report_data=named + bytes(32),
             mrenclave=hashlib.sha256(b"simulated quoting enclave " + platform.encode()).digest(),
@@ -273,10 +222,18 @@ class IntelAuthority:
         key: Key | None = None,
         pck_key: Key | None = None,
         auth: bytes = bytes(range(32)),
+        header: Mapping[int, int] | None = None,
+        point: bytes | None = None,
     ) -> bytes:
-        """A quote over a body; each part can be replaced by one that should not be."""
+        """A quote over a body; each part can be replaced by one that should not be.
+
+        Args:
+            qe_report: of the quoting enclave; `pck_key` signs it.
+            key: signs header and body; `point` is named as its public half.
+            header: offset -> byte, changed before it is signed.
+        """
         platform = Platform.SGX if body.kind == 1 else Platform.TDX
-        header = b"".join(
+        first = bytearray().join(
             (
                 body.version.to_bytes(2, "little"),
                 (2).to_bytes(2, "little"),
@@ -288,11 +245,14 @@ class IntelAuthority:
                 b"simulated platform".ljust(20, b"\0"),
             )
         )
-        signed = header + body.data
+        for at, value in (header or {}).items():
+            first[at] = value
         if body.version == 5:
-            size = len(body.data).to_bytes(4, "little")
-            signed = header + body.kind.to_bytes(2, "little") + size + body.data
-        report = self.qe_report(platform, auth, qe_svn=qe_svn) if qe_report is None else qe_report
+            first += body.kind.to_bytes(2, "little") + len(body.data).to_bytes(4, "little")
+        signed = bytes(first) + body.data
+        report = qe_report
+        if report is None:
+            report = self.qe_report(platform, auth, qe_svn=qe_svn, point=point)
         pem = b"".join(one.public_bytes(Encoding.PEM) for one in chain or self.chain(now))
         inner = b"".join(
             (
@@ -310,7 +270,7 @@ class IntelAuthority:
         data = b"".join(
             (
                 raw_signature(key or self.keys["attestation"], signed),
-                raw_point(self.keys["attestation"]),
+                point or raw_point(self.keys["attestation"]),
                 inner,
             )
         )
@@ -339,17 +299,22 @@ class IntelAuthority:
         tcb_signing: Link | None = None,
         without_identity: bool = False,
         qe_svn: int = SVN["qe"],
+        qe_status: str = "UpToDate",
+        processor: bool = False,
     ) -> bytes:
         """Collateral as it travels.
 
         Args:
-            status: of the platform's TCB; `advisories` go with it.
+            status: of the platform's TCB at the current level; `advisories` go with it.
             revoked: serial numbers on the root's list; `revoked_pck` on the platform CA's.
             list_days, text_days: how long lists and signed texts hold, from a day before `now`.
             without_identity: leave the QE identity empty.
-            qe_svn: lowest version of the quoting enclave that is up to date.
+            qe_svn: lowest version of the quoting enclave that has `qe_status`; two below it, one
+                is out of date.
+            processor: with the list of the processor CA.
         """
-        issuer = issue(self.issuer(now), self.root, self.keys["root"])
+        link = self.issuer(now, processor=processor)
+        issuer = issue(link, self.root, self.keys["root"])
         made = Collateral(
             platform=platform,
             signer=self.signer(now, tcb_signing=tcb_signing),
@@ -362,6 +327,7 @@ class IntelAuthority:
             svns={**SVN, "qe": qe_svn},
             status=status,
             advisories=advisories,
+            qe_status=qe_status,
             qe_mrsigner=QE_MRSIGNER,
             qe_product=QE_PRODUCT[platform],
             qe_attributes=QE_ATTRIBUTES,

@@ -137,8 +137,12 @@ def _pair(arcs: bytes, value: bytes) -> bytes:
     return _der(0x30, _der(6, _BASE + arcs) + value)
 
 
-def pck_extension(fmspc: bytes, sgx_svn: int, pce_svn: int) -> bytes:
-    """What the platform is, at which TCB: all 16 components have one number."""
+def pck_extension(fmspc: bytes, sgx_svn: int, pce_svn: int, *, processor: bool = False) -> bytes:
+    """What the platform is, at which TCB: all 16 components have one number.
+
+    Certificates of the platform CA name the instance of the platform and how it is configured as
+    well; those of the processor CA (one package) do not.
+    """
     tcb = b"".join(
         (
             *(_pair(bytes((2, number)), _integer(sgx_svn)) for number in range(1, 17)),
@@ -146,15 +150,14 @@ def pck_extension(fmspc: bytes, sgx_svn: int, pce_svn: int) -> bytes:
             _pair(bytes((2, 18)), _der(4, bytes([sgx_svn] * 16))),
         )
     )
-    return _der(
-        0x30,
-        b"".join(
-            (
-                _pair(b"\1", _der(4, b"simulated ppid..")),
-                _pair(b"\2", _der(0x30, tcb)),
-                _pair(b"\3", _der(4, PCE_ID)),
-                _pair(b"\4", _der(4, fmspc)),
-                _pair(b"\5", _der(0x0A, b"\1")),
-            )
-        ),
-    )
+    parts = [
+        _pair(b"\1", _der(4, b"simulated ppid..")),
+        _pair(b"\2", _der(0x30, tcb)),
+        _pair(b"\3", _der(4, PCE_ID)),
+        _pair(b"\4", _der(4, fmspc)),
+        _pair(b"\5", _der(0x0A, b"\0" if processor else b"\1")),
+    ]
+    if not processor:
+        flags = b"".join(_pair(bytes((7, number)), _der(1, b"\0")) for number in (1, 2, 3))
+        parts += [_pair(b"\6", _der(4, b"simulated board.")), _pair(b"\7", _der(0x30, flags))]
+    return _der(0x30, b"".join(parts))

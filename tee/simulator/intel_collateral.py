@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,8 +19,14 @@ Key = ec.EllipticCurvePrivateKey
 Sign = Callable[[Key, bytes], bytes]
 
 _DATE = "%Y-%m-%dT%H:%M:%SZ"
-_TCB_DATE = "2024-03-13T00:00:00Z"
+_TCB_DATE, _OLD_DATE = "2024-03-13T00:00:00Z", "2023-08-09T00:00:00Z"
 _EVALUATION = 17
+#: Of what is one level behind.
+OLD_ADVISORIES: Final = ("SIMULATED-SA-0001",)
+#: How far behind the levels are: of the platform and its module, and of the quoting enclave.
+BEHIND: Final = {"sgx": 1, "pce": 2, "tdx": 2, "qe": 2}
+#: Modules of TDX that nobody but Intel signs: the signer is zeros, and so are the attributes.
+_MODULE: Final = {"mrsigner": "00" * 48, "attributes": "00" * 8, "attributesMask": "FF" * 8}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,12 @@ class Signer:
 
 @dataclass(frozen=True, slots=True)
 class Collateral:
-    """All that goes into the collateral of one platform; times in seconds since 1970."""
+    """All that goes into the collateral of one platform; times in seconds since 1970.
+
+    Attributes:
+        svns: `sgx`, `tdx`, `pce` and `qe` of the current level.
+        status, advisories: of whoever reaches that level; `qe_status` of the quoting enclave.
+    """
 
     platform: Platform
     signer: Signer
@@ -46,6 +57,7 @@ class Collateral:
     svns: Mapping[str, int]
     status: str
     advisories: tuple[str, ...]
+    qe_status: str
     qe_mrsigner: bytes
     qe_product: int
     qe_attributes: bytes
@@ -59,18 +71,8 @@ class Collateral:
         }
 
     def tcb_info(self) -> dict[str, Any]:
-        """TCB information of version 3: one level, that of this platform, and its status."""
+        """TCB information of version 3: two levels, the current one and one that is out of date."""
         tdx = self.platform is Platform.TDX
-        tcb: dict[str, Any] = {
-            "sgxtcbcomponents": [{"svn": self.svns["sgx"]} for _ in range(16)],
-            "pcesvn": self.svns["pce"],
-        }
-        if tdx:
-            parts = [self.svns["tdx"], 0, 3] + [0] * 13
-            tcb["tdxtcbcomponents"] = [{"svn": svn} for svn in parts]
-        level = {"tcb": tcb, "tcbDate": _TCB_DATE, "tcbStatus": self.status}
-        if self.advisories:
-            level["advisoryIDs"] = list(self.advisories)
         found = self._dated("TDX" if tdx else "SGX", 3) | {
             "fmspc": self.fmspc.hex().upper(),
             "pceId": PCE_ID.hex().upper(),
@@ -78,16 +80,37 @@ class Collateral:
             "tcbEvaluationDataNumber": _EVALUATION,
         }
         if tdx:
-            module = {
-                "mrsigner": "00" * 48,
-                "attributes": "00" * 8,
-                "attributesMask": "FF" * 8,
-            }
-            found |= {"tdxModule": module, "tdxModuleIdentities": []}
-        return found | {"tcbLevels": [level]}
+            found |= {"tdxModule": _MODULE, "tdxModuleIdentities": self._modules()}
+        old = {name: svn - BEHIND[name] for name, svn in self.svns.items()}
+        levels = [
+            _level(self._parts(self.svns), self.status, self.advisories),
+            _level(self._parts(old), "OutOfDate", OLD_ADVISORIES, _OLD_DATE),
+        ]
+        return found | {"tcbLevels": levels}
+
+    def _parts(self, svns: Mapping[str, int]) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "sgxtcbcomponents": [{"svn": svns["sgx"]} for _ in range(16)],
+            "pcesvn": svns["pce"],
+        }
+        if self.platform is Platform.TDX:
+            parts = [svns["tdx"], 0, 3] + [0] * 13
+            found["tdxtcbcomponents"] = [{"svn": svn} for svn in parts]
+        return found
+
+    def _modules(self) -> list[dict[str, Any]]:
+        """Versions 3 and 1 of the module."""
+        svn = self.svns["tdx"]
+        current = _level({"isvsvn": svn}, "UpToDate")
+        old = _level({"isvsvn": svn - BEHIND["tdx"]}, "OutOfDate", OLD_ADVISORIES, _OLD_DATE)
+        return [
+            {"id": "TDX_03", **_MODULE, "tcbLevels": [current]},
+            {"id": "TDX_01", **_MODULE, "tcbLevels": [current, old]},
+        ]
 
     def identity(self) -> dict[str, Any]:
-        """Identity of the quoting enclave, version 2."""
+        """Identity of the quoting enclave, version 2: two levels as well."""
+        svn = self.svns["qe"]
         return self._dated("TD_QE" if self.platform is Platform.TDX else "QE", 2) | {
             "tcbEvaluationDataNumber": _EVALUATION,
             "miscselect": "00000000",
@@ -97,11 +120,8 @@ class Collateral:
             "mrsigner": self.qe_mrsigner.hex().upper(),
             "isvprodid": self.qe_product,
             "tcbLevels": [
-                {
-                    "tcb": {"isvsvn": self.svns["qe"]},
-                    "tcbDate": _TCB_DATE,
-                    "tcbStatus": "UpToDate",
-                }
+                _level({"isvsvn": svn}, self.qe_status),
+                _level({"isvsvn": svn - BEHIND["qe"]}, "OutOfDate", OLD_ADVISORIES, _OLD_DATE),
             ],
         }
 
@@ -124,6 +144,13 @@ class Collateral:
                 "qe_identity_signature": signed.hex(),
             }
         ).encode()
+
+
+def _level(
+    tcb: Mapping[str, Any], status: str, advisories: tuple[str, ...] = (), date: str = _TCB_DATE
+) -> dict[str, Any]:
+    found = {"tcb": dict(tcb), "tcbDate": date, "tcbStatus": status}
+    return found | {"advisoryIDs": list(advisories)} if advisories else found
 
 
 def _date(seconds: int) -> str:

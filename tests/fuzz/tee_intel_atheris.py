@@ -7,8 +7,8 @@ A coverage-guided run over the Intel verifiers (not a test; needs `pip install a
 An input is a script. It damages a quote or its collateral as a whole (from hardware where
 PROOFML_VECTORS or a folder `shared/vectors` beside the repository has them, and simulated ones of
 every version); or the body or the quoting enclave's report, which are then signed anew by the
-platform's keys; or the signed texts of the collateral, signed anew; or it is the bytes themselves.
-What is accepted must say what its signer said.
+platform's keys; or the signed texts of the collateral, as text or by their values, signed anew; or
+it is the bytes themselves. What is accepted must say what its signer said.
 """
 
 from __future__ import annotations
@@ -18,11 +18,21 @@ import os
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import atheris
 
 with atheris.instrument_imports(include=["proofml.tee"]):
-    from proofml.tee import collateral, dcap, dcap_verify, pck, sgx, tdx, x509  # noqa: F401
+    from proofml.tee import (  # noqa: F401
+        collateral,
+        dcap,
+        dcap_verify,
+        pck,
+        sgx,
+        tcb,
+        tdx,
+        x509,
+    )
     from proofml.tee.checks import CHECKS
 
 from proofml.errors import VerificationError
@@ -157,16 +167,56 @@ def signed_anew(script: atheris.FuzzedDataProvider) -> None:
 
 
 def texts(script: atheris.FuzzedDataProvider) -> None:
+    """As text."""
     body = script.PickValueInList(BODIES)
     platform = platform_of(body)
-    value = json.loads(COLLATERAL[platform])
     name = script.PickValueInList(list(TEXTS))
-    text = damaged(value[name].encode(), script).decode("latin-1")
+    text = damaged(json.loads(COLLATERAL[platform])[name].encode(), script).decode("latin-1")
+    signed_text(body, name, text)
+
+
+def signed_text(body: Body, name: str, text: str) -> None:
+    platform = platform_of(body)
+    value = json.loads(COLLATERAL[platform])
     value[name] = text
-    key = AUTHORITY.keys["tcb"]
-    value[f"{name}_signature"] = raw_signature(key, text.encode()).hex()
+    value[f"{name}_signature"] = raw_signature(AUTHORITY.keys["tcb"], text.encode()).hex()
     quote = AUTHORITY.sign(body, NOW, chain=CHAIN)
     judge(Attestation(platform, quote, json.dumps(value).encode()), NOW)
+
+
+#: In the place of any value of a text.
+VALUES = (
+    None, True, -1, 0, 1, 255, 256, 65535, 2**70, 0.5, "", "0", "FF" * 16, "00" * 48, "Revoked",
+    "OutOfDate", "SWHardeningNeeded", "TDX_00", "2025-11-24T00:00:00Z", [], [[]], {}, [{}],
+    [1] * 16,
+)  # fmt: skip
+
+
+def values(script: atheris.FuzzedDataProvider) -> None:
+    """By their values: up to four of them are others, are gone, or stand twice."""
+    body = script.PickValueInList(BODIES)
+    name = script.PickValueInList(list(TEXTS))
+    text: Any = json.loads(json.loads(COLLATERAL[platform_of(body)])[name])
+    for _ in range(script.ConsumeIntInRange(1, 4)):
+        place: Any = text
+        while True:
+            keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+            if not keys:
+                break
+            key = script.PickValueInList(keys)
+            deeper = isinstance(place[key], dict | list)
+            if deeper and script.ConsumeIntInRange(0, 3):
+                place = place[key]
+                continue
+            kind = script.ConsumeIntInRange(0, 3)
+            if kind == 0:
+                del place[key]
+            elif kind == 1 and isinstance(place, list):
+                place.append(place[key])
+            else:
+                place[key] = script.PickValueInList(list(VALUES))
+            break
+    signed_text(body, name, json.dumps(text))
 
 
 def bare(script: atheris.FuzzedDataProvider) -> None:
@@ -180,7 +230,7 @@ def bare(script: atheris.FuzzedDataProvider) -> None:
     judge(Attestation(Platform.TDX, CASES[0][0].quote, data), NOW)
 
 
-MODES = (whole, whole, signed_anew, texts, bare)
+MODES = (whole, whole, signed_anew, texts, values, bare)
 
 
 def one(data: bytes) -> None:

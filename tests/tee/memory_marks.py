@@ -6,7 +6,6 @@ import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,9 @@ from .enclave_cases import graph_model
 SIZE = 4096
 #: Bytes of each piece that is looked for: chance finds none of this length.
 PIECE = 16
+#: Images are looked at in blocks, and a block that was looked at once is not again; each reaches
+#: into the next one, so that no piece is missed between two.
+BLOCK, LONGEST = 1 << 17, 64
 #: Where pieces are taken: at the front, in the middle, near the end.
 PLACES = (5, 2051, 4007)
 
@@ -45,11 +47,16 @@ def secret_input(seed: int) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Marks:
-    """`pieces` by form; finding one of a form tells that the tensor is, or was, there."""
+    """`inputs` and `outputs`: form -> pieces; one that is found tells that the tensor is there."""
 
     output: NDArray[Any]
     inputs: dict[str, tuple[bytes, ...]]
     outputs: dict[str, tuple[bytes, ...]]
+
+    def search(self) -> Search:
+        """For both, as `input float32`, `output hex`, ..."""
+        wanted = {f"input {form}": group for form, group in self.inputs.items()}
+        return Search(wanted | {f"output {form}": group for form, group in self.outputs.items()})
 
 
 def marks(seed: int) -> Marks:
@@ -109,14 +116,27 @@ def memory(number: int, *, whole: bool) -> Iterator[bytes]:
             yield b"".join(parts)
 
 
-def found(image: list[bytes], forms: dict[str, tuple[bytes, ...]]) -> dict[str, int]:
-    """Form -> how many of its pieces are there; forms without any are left out."""
-    pieces = {piece for group in forms.values() for piece in group}
-    there: set[bytes] = set()
-    for part in image:
-        there |= _found_in(part, pieces)
-    counted = {form: sum(piece in there for piece in group) for form, group in forms.items()}
-    return {form: number for form, number in counted.items() if number}
+class Search:
+    """Looks for pieces in one image after the other; what was looked at before is passed over."""
+
+    def __init__(self, wanted: dict[str, tuple[bytes, ...]]) -> None:
+        self._wanted = wanted
+        self._pieces = {piece for group in wanted.values() for piece in group}
+        self._seen: dict[bytes, set[bytes]] = {}
+
+    def __call__(self, image: list[bytes]) -> dict[str, int]:
+        """Form -> how many of its pieces are there; forms without any are left out."""
+        there: set[bytes] = set()
+        for part in image:
+            for start in range(0, len(part), BLOCK):
+                block = part[start : start + BLOCK + LONGEST]
+                if block not in self._seen:
+                    self._seen[block] = _found_in(block, self._pieces)
+                there |= self._seen[block]
+        counted = {
+            form: sum(piece in there for piece in group) for form, group in self._wanted.items()
+        }
+        return {form: number for form, number in counted.items() if number}
 
 
 def _found_in(part: bytes, pieces: set[bytes]) -> set[bytes]:
@@ -141,7 +161,3 @@ def _found_in(part: bytes, pieces: set[bytes]) -> set[bytes]:
         for place in (2 * at + shift).tolist():
             hits |= {piece for piece in pieces if part.startswith(piece, place)}
     return hits
-
-
-def folder() -> Path:
-    return Path(__file__).parent

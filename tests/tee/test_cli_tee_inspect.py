@@ -144,7 +144,7 @@ def test_real_evidence_for_people(cli: Cli, vectors: Path, name: str) -> None:
             "tee.6",
             "3457",
         ),
-        ("dcap_qvl_tdx_quote_v4.bin", ("--collateral", "sgx", "--at", INTEL_TIME), "tee.5", "3457"),
+        ("dcap_qvl_tdx_quote_v4.bin", ("--collateral", "sgx", "--at", INTEL_TIME), "tee.6", "3457"),
         ("dstack_nitro_attestation.cose", ("--verify",), "tee.5", "3"),
     ],
 )
