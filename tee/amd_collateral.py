@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from proofml.canonical import CanonicalError, dumps, loads
 from proofml.fields import FieldError, Fields
 from proofml.tee.checks import COLLATERAL, EVIDENCE, refuse
-from proofml.tee.x509 import MAX_CHAIN, MAX_CRL_BYTES, load_pem_crl, load_pems
+from proofml.tee.x509 import MAX_CHAIN, load_pem_crl, load_pems
 
 MAX_COLLATERAL_BYTES: Final = 2 << 20
 _MAX_TEXT: Final = 64
@@ -133,7 +133,7 @@ def read_collateral(data: bytes) -> AmdCollateral:
 
 
 def _text(value: object, path: str) -> bytes:
-    if not isinstance(value, str) or len(value) > MAX_CRL_BYTES or not value.isascii():
+    if not isinstance(value, str) or not value.isascii():
         raise FieldError(path, "PEM", value)
     return value.encode("ascii")
 

@@ -251,7 +251,8 @@ def _details(report: Report, found: Endorsement) -> dict[str, str]:
     }
     if found.provider:
         details["provider"] = found.provider
-    if report.launch_mit_vector is not None and report.current_mit_vector is not None:
-        details["mitigations at launch"] = f"{report.launch_mit_vector:#x}"
-        details["mitigations"] = f"{report.current_mit_vector:#x}"
+    if report.mitigations is not None:
+        launch, current = report.mitigations
+        details["mitigations at launch"] = f"{launch:#x}"
+        details["mitigations"] = f"{current:#x}"
     return details

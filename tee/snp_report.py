@@ -89,7 +89,7 @@ class Report:
         *_tcb: 8 bytes; their layout depends on the product line.
         cpuid: family, model, stepping, each with its extension; from version 3 on.
         current_version, committed_version: of the firmware, major, minor, build.
-        launch_mit_vector, current_mit_vector: bit fields; from version 5 on.
+        mitigations: bit fields, at launch and now; from version 5 on.
         signature: R and S; zeros where no key signed.
         signed: the bytes that the signature covers.
         fields: every byte, in order.
@@ -120,8 +120,7 @@ class Report:
     chip_id: bytes
     current_version: tuple[int, int, int]
     committed_version: tuple[int, int, int]
-    launch_mit_vector: int | None
-    current_mit_vector: int | None
+    mitigations: tuple[int, int] | None
     signature: tuple[int, int]
     signed: bytes
     fields: tuple[Field, ...]
@@ -179,17 +178,18 @@ def parse(data: bytes) -> Report:
         versions.append((major, minor, build))
         reader.zeros(f"reserved_{name}", 1)
     launch_tcb = reader.take("launch_tcb", 8, "TCB of the firmware at the guest's launch")
-    launch_mit_vector = current_mit_vector = None
+    mitigations = None
     if version == 5:
-        launch_mit_vector = reader.integer("launch_mit_vector", 8, "mitigations at the launch")
-        current_mit_vector = reader.integer("current_mit_vector", 8, "mitigations now")
+        mitigations = (
+            reader.integer("launch_mit_vector", 8, "mitigations at the launch"),
+            reader.integer("current_mit_vector", 8, "mitigations now"),
+        )
         reader.zeros("reserved_208", 152)
     else:
         reader.zeros("reserved_1f8", 168)
     signed = signing_key is not SigningKey.NONE
     signature = _component(reader, "r", signed=signed), _component(reader, "s", signed=signed)
-    reader.zeros("signature.reserved", REPORT_BYTES - reader.offset)
-    reader.end()
+    reader.zeros("signature.reserved", reader.left)
     return Report(
         version=version,
         guest_svn=guest_svn,
@@ -216,8 +216,7 @@ def parse(data: bytes) -> Report:
         chip_id=chip_id,
         current_version=versions[0],
         committed_version=versions[1],
-        launch_mit_vector=launch_mit_vector,
-        current_mit_vector=current_mit_vector,
+        mitigations=mitigations,
         signature=signature,
         signed=data[:SIGNED_BYTES],
         fields=tuple(reader.fields),

@@ -58,13 +58,23 @@ def load_der(data: bytes, what: str) -> x509.Certificate:
         expected = f"at most {MAX_CERTIFICATE_BYTES} bytes"
         refuse(CERTIFICATES, f"{what}", expected=expected, got=f"{len(data)} bytes")
     try:
+        # Strict DER, and nothing behind it.
         found = x509.load_der_x509_certificate(data)
-        if found.public_bytes(Encoding.DER) != data:
-            refuse(CERTIFICATES, what, expected="one DER certificate", got="other bytes too")
         _ = found.extensions, found.subject, found.issuer
+        if not _whole(data, found.signature):
+            refuse(CERTIFICATES, f"{what}: signature", expected="whole bytes", got="bits unused")
     except _BROKEN as error:
         refuse(CERTIFICATES, f"{what}: {error}", expected="a certificate")
     return found
+
+
+def _whole(data: bytes, signature: bytes) -> bool:
+    """The bit string at the end has no bits unused.
+
+    Those of a signature that ends in zeros could be said to be unused without any other change: one
+    certificate would have several forms.
+    """
+    return data.endswith(b"\0" + signature)
 
 
 def load_pems(text: bytes, what: str) -> tuple[x509.Certificate, ...]:
@@ -73,7 +83,8 @@ def load_pems(text: bytes, what: str) -> tuple[x509.Certificate, ...]:
     One chain has one text: lines of 64 characters that end in a line feed.
     """
     if len(text) > 2 * MAX_CHAIN * MAX_CERTIFICATE_BYTES:
-        refuse(CERTIFICATES, what, expected="a chain of certificates", got=f"{len(text)} bytes")
+        expected = f"at most {2 * MAX_CHAIN * MAX_CERTIFICATE_BYTES} bytes"
+        refuse(CERTIFICATES, what, expected=expected, got=f"{len(text)} bytes")
     try:
         found = x509.load_pem_x509_certificates(text)
     except _BROKEN as error:
@@ -229,8 +240,8 @@ def load_crl(data: bytes, what: str) -> x509.CertificateRevocationList:
         refuse(REVOCATION, what, expected=f"at most {MAX_CRL_BYTES} bytes", got=len(data))
     try:
         found = x509.load_der_x509_crl(data)
-        if found.public_bytes(Encoding.DER) != data:
-            refuse(REVOCATION, what, expected="one revocation list", got="other bytes too")
+        if not _whole(data, found.signature):
+            refuse(REVOCATION, f"{what}: signature", expected="whole bytes", got="bits unused")
         _ = found.extensions, found.issuer
     except _BROKEN as error:
         refuse(REVOCATION, f"{what}: {error}", expected="a revocation list as DER")
@@ -240,7 +251,8 @@ def load_crl(data: bytes, what: str) -> x509.CertificateRevocationList:
 def load_pem_crl(text: bytes, what: str) -> x509.CertificateRevocationList:
     """A revocation list from PEM and nothing beside it; raises tee.6."""
     if len(text) > 2 * MAX_CRL_BYTES:
-        refuse(REVOCATION, what, expected="a revocation list as PEM", got=f"{len(text)} bytes")
+        expected = f"at most {2 * MAX_CRL_BYTES} bytes"
+        refuse(REVOCATION, what, expected=expected, got=f"{len(text)} bytes")
     try:
         found = x509.load_pem_x509_crl(text)
     except _BROKEN as error:
@@ -295,7 +307,8 @@ def check_crl(
             got="one outside",
         )
     for certificate in certificates:
-        if _listed(crl, certificate):
+        # Whatever the entry says besides: nothing takes a certificate off a complete list.
+        if crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None:
             refuse(
                 REVOCATION,
                 f"certificate {name_of(certificate)!r}",
@@ -303,15 +316,6 @@ def check_crl(
                 got=f"on the list of {name!r}",
             )
     return low, high
-
-
-def _listed(crl: x509.CertificateRevocationList, certificate: x509.Certificate) -> bool:
-    """Whatever the entry says besides the number: nothing takes a certificate off a full list."""
-    try:
-        found = crl.get_revoked_certificate_by_serial_number(certificate.serial_number)
-    except _BROKEN as error:
-        refuse(REVOCATION, f"revocation list: {error}", expected="entries that can be read")
-    return found is not None
 
 
 def _check_role_for_crl(issuer: x509.Certificate) -> None:

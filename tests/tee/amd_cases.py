@@ -7,8 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography import x509
 
+from proofml.errors import VerificationError
 from proofml.tee import sev_snp
 from proofml.tee.amd_collateral import write_collateral
 from proofml.tee.platform import Attestation, Platform, Root, RootKind, Verified
@@ -57,6 +59,12 @@ def judge(
 ) -> str:
     """The check that refuses, or `accepted`."""
     return number(lambda: verify(authority, quote, collateral, roots=roots, now=now))
+
+
+def refusal(authority: AmdAuthority, data: bytes, collateral: bytes) -> VerificationError:
+    with pytest.raises(VerificationError) as caught:
+        verify(authority, data, collateral)
+    return caught.value
 
 
 def tcb(**changes: int) -> Mapping[str, int]:

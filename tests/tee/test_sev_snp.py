@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proofml.errors import UsageError
+from proofml.errors import UsageError, VerificationError
 from proofml.tee import sev_snp
 from proofml.tee.platform import Attestation, Platform, RootKind
 from proofml.tee.roots import Roots
@@ -173,7 +173,7 @@ def test_what_was_written_is_read() -> None:
     assert report.cpuid == (0x19, 0x11, 7)
     assert report.chip_id == b"c" * 64
     assert report.current_version == report.committed_version == (1, 58, 3)
-    assert (report.launch_mit_vector, report.current_mit_vector) == (0x0102030405060708, 9)
+    assert report.mitigations == (0x0102030405060708, 9)
     assert report.signature == (5, 0x0706)
     assert report.signed == claims.to_bytes()[:SIGNED_BYTES]
 
@@ -181,14 +181,17 @@ def test_what_was_written_is_read() -> None:
 def test_what_a_version_does_not_have_is_not_there() -> None:
     assert parse(made(2)).cpuid is None
     assert parse(made(3)).cpuid == (0x19, 0x01, 1)
-    assert parse(made(4)).launch_mit_vector is None
-    assert parse(made(5, mitigations=(1, 2))).current_mit_vector == 2
+    assert parse(made(4)).mitigations is None
+    assert parse(made(5, mitigations=(1, 2))).mitigations == (1, 2)
 
 
 @pytest.mark.parametrize("size", [0, 1, 4, REPORT_BYTES - 1, REPORT_BYTES + 1, 2 * REPORT_BYTES])
 def test_a_report_has_1184_bytes(size: int) -> None:
     data = made().ljust(size, b"\0")[:size]
-    assert judged(data) == "tee.3"
+    with pytest.raises(VerificationError) as caught:
+        parse(data)
+    assert (caught.value.check, caught.value.expected) == ("tee.3", "1184 bytes")
+    assert caught.value.got == str(size)
 
 
 @pytest.mark.parametrize("version", [0, 1, 6, 7, 0x0102, 0x03000000, 0xFFFFFFFF])

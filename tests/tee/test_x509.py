@@ -313,6 +313,57 @@ def test_a_certificate_with_an_extension_twice_is_refused() -> None:
     assert number(lambda: x509.load_der(data, "it")) == "tee.5"
 
 
+def with_unused_bit(data: bytes, signature: bytes) -> bytes:
+    """The last bit of the signature is said to be unused; nobody covers that with a signature."""
+    assert data.endswith(b"\0" + signature)
+    at = len(data) - len(signature) - 1
+    return data[:at] + b"\1" + data[at + 1 :]
+
+
+def test_bits_of_a_signature_are_not_unused() -> None:
+    """Where the last bit is zero the library reads such a certificate as it reads the other."""
+
+    def even(make_one: Callable[[], bytes]) -> bytes:
+        return next(data for data in iter(make_one, b"") if not data[-1] & 1)
+
+    der = even(lambda: x509.der(make(LEAF, LOWER)))
+    changed = with_unused_bit(der, x509.load_der(der, "it").signature)
+    assert library.load_der_x509_certificate(changed).tbs_certificate_bytes
+    error = refusal(lambda: x509.load_der(changed, "it"))
+    assert (error.check, error.got) == ("tee.5", "bits unused")
+    der = even(lambda: List().make().public_bytes(Encoding.DER))
+    changed = with_unused_bit(der, x509.load_crl(der, "it").signature)
+    assert library.load_der_x509_crl(changed).tbs_certlist_bytes
+    error = refusal(lambda: x509.load_crl(changed, "it"))
+    assert (error.check, error.got) == ("tee.6", "bits unused")
+
+
+def test_a_text_has_at_most_eight_certificates() -> None:
+    pem = CHAIN[0].public_bytes(Encoding.PEM)
+    assert len(x509.load_pems(pem * 8, "them")) == 8
+    error = refusal(lambda: x509.load_pems(pem * 9, "them"))
+    assert (error.check, error.expected) == ("tee.5", "1 to 8 certificates")
+
+
+@pytest.mark.parametrize(
+    ("read", "most", "check"),
+    [
+        (x509.load_der, 16384, "tee.5"),
+        (x509.load_pems, 262144, "tee.5"),
+        (x509.load_crl, 1048576, "tee.6"),
+        (x509.load_pem_crl, 2097152, "tee.6"),
+    ],
+)
+def test_what_is_too_long_is_not_even_parsed(
+    read: Callable[[bytes, str], object], most: int, check: str
+) -> None:
+    longest = refusal(lambda: read(b" " * most, "it"))
+    longer = refusal(lambda: read(b" " * (most + 1), "it"))
+    assert longest.check == longer.check == check
+    assert f"at most {most} bytes" in str(longer)
+    assert "at most" not in str(longest)
+
+
 def test_the_size_of_a_certificate_is_bounded() -> None:
     room = x509.MAX_CERTIFICATE_BYTES - len(DER)
     for size, expected in ((room - 40, "accepted"), (room + 40, "tee.5")):
