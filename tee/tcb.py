@@ -19,7 +19,6 @@ from typing import Any, Final, NoReturn
 from proofml.tee.checks import COLLATERAL, refuse
 from proofml.tee.pck import PckExtension
 
-COMPONENTS: Final = 16
 _UP, _OUT, _REVOKED = "UpToDate", "OutOfDate", "Revoked"
 _CONFIGURE, _HARDEN = "ConfigurationNeeded", "SWHardeningNeeded"
 _BOTH, _OUT_CONFIGURE = "ConfigurationAndSWHardeningNeeded", "OutOfDateConfigurationNeeded"
@@ -93,9 +92,8 @@ def _platform(tcb_info: Mapping[str, Any], pck: PckExtension, tee_svn: bytes | N
         if reached:
             found = _tcb(level, _PLATFORM)
             return found if tee_svn is None else _converged(found, _module(tcb_info, tee_svn))
-    got = f"cpu_svn {pck.cpu_svn.hex()}, pce_svn {pck.pce_svn}"
-    if tee_svn is not None:
-        got += f", tee_tcb_svn {tee_svn.hex()}"
+    module = "none" if tee_svn is None else tee_svn.hex()
+    got = f"cpu_svn {pck.cpu_svn.hex()}, pce_svn {pck.pce_svn}, tee_tcb_svn {module}"
     return _unreached("TCB information", got)
 
 
@@ -130,11 +128,12 @@ def _relaunch(launch: str, current: str) -> str:
 
 
 def _parts(tcb: Mapping[str, Any], tdx: bool) -> tuple[list[int], int, list[int]]:
-    names = ("sgxtcbcomponents", "tdxtcbcomponents") if tdx else ("sgxtcbcomponents",)
-    parts = [[_svn(one["svn"]) for one in tcb[name]] for name in names]
-    if any(len(one) != COMPONENTS for one in parts):
-        raise ValueError(f"expected {COMPONENTS} components")
-    return parts[0], _svn(tcb["pcesvn"]), parts[1] if tdx else []
+    """Components of the processor, of the provisioning enclave, and of TDX."""
+    return (
+        [_svn(one["svn"]) for one in tcb["sgxtcbcomponents"]],
+        _svn(tcb["pcesvn"]),
+        [_svn(one["svn"]) for one in tcb["tdxtcbcomponents"]] if tdx else [],
+    )
 
 
 def _svn(value: object) -> int:
@@ -144,6 +143,7 @@ def _svn(value: object) -> int:
 
 
 def _all_reached(mine: Iterable[int], least: Iterable[int]) -> bool:
+    """As many on both sides, else it is a text of another form."""
     return all(have >= want for have, want in zip(mine, least, strict=True))
 
 

@@ -213,6 +213,44 @@ def test_a_revoked_part_is_the_whole(intel: IntelAuthority) -> None:
         assert evaluate(*texts) == found
 
 
+@pytest.mark.parametrize(
+    ("launch", "current", "whole"),
+    [
+        ("UpToDate", "UpToDate", "UpToDate"),
+        ("UpToDate", "OutOfDate", "UpToDate"),
+        ("ConfigurationNeeded", "UpToDate", "ConfigurationNeeded"),
+        ("OutOfDate", "UpToDate", "TDRelaunchAdvised"),
+        ("OutOfDate", "SWHardeningNeeded", "TDRelaunchAdvised"),
+        ("OutOfDate", "ConfigurationNeeded", "TDRelaunchAdvisedConfigurationNeeded"),
+        ("OutOfDate", "ConfigurationAndSWHardeningNeeded", "TDRelaunchAdvisedConfigurationNeeded"),
+        ("OutOfDateConfigurationNeeded", "UpToDate", "TDRelaunchAdvisedConfigurationNeeded"),
+        ("OutOfDate", "OutOfDate", "OutOfDate"),
+        ("OutOfDate", "OutOfDateConfigurationNeeded", "OutOfDate"),
+        ("OutOfDateConfigurationNeeded", "OutOfDate", "OutOfDateConfigurationNeeded"),
+    ],
+)
+def test_a_domain_that_outlived_its_module(
+    intel: IntelAuthority, launch: str, current: str, whole: str
+) -> None:
+    """Started on the second level, which is below the first that it runs on by now."""
+    bench = Bench(intel, "tdx-v5-td15")
+    body = bench.make(report_data=DATA, tdx_svn=2, updated_svn=4, module=0)
+
+    def change(text: dict[str, Any]) -> None:
+        first, second = text["tcbLevels"]
+        first["tcbStatus"], second["tcbStatus"] = current, launch
+        first["advisoryIDs"], second["advisoryIDs"] = ["INTEL-SA-00001"], ["INTEL-SA-00002"]
+
+    made = bench.signed("tcb_info", change)
+    found = by_dcap_qvl(intel.sign(body, NOW), made.decode(), intel.root_der)
+    # Advisories are those of the level that it started on.
+    assert found == Tcb(whole, ("INTEL-SA-00002",))
+    info, identity, pck, qe_svn, _ = parts_of(bench)
+    change(info)
+    svns = [body.data[:16], body.data[584:600]]
+    assert evaluate(info, identity, pck, qe_svn, svns) == found
+
+
 def test_levels_in_any_order(intel: IntelAuthority) -> None:
     for name in ("tdx-v4", "sgx-v3"):
         info, *rest = parts_of(Bench(intel, name))
