@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from copy import deepcopy
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -212,9 +213,10 @@ def values(script: atheris.FuzzedDataProvider) -> None:
             if kind == 0:
                 del place[key]
             elif kind == 1 and isinstance(place, list):
-                place.append(place[key])
+                place.append(deepcopy(place[key]))
             else:
-                place[key] = script.PickValueInList(list(VALUES))
+                # A copy: several places may draw the same list, one within itself.
+                place[key] = deepcopy(script.PickValueInList(list(VALUES)))
             break
     signed_text(body, name, json.dumps(text))
 
