@@ -28,8 +28,8 @@ ASSUMPTIONS: Final[Mapping[str, str]] = {
     "holds its keys can show anything",
     ROOT_CUSTOM: "the quote ends in a root that the policy names, not in the vendor's",
     MEASUREMENT_UNPINNED: "which code runs inside was compared with nothing, or not all of it was",
-    SVN_UNPINNED: "the vendor publishes no status of its firmware, and the policy names no least "
-    "security versions: old firmware passes",
+    SVN_UNPINNED: "the policy names no least security versions (AMD) or no least evaluation of "
+    "Intel's by which to call firmware up to date: old firmware passes",
     DEBUG_ENABLED: "the guest can be debugged, so whoever runs the machine can read and change it; "
     "the policy accepts that",
     TIME_PINNED: "certificates, lists and collateral were judged at the policy's time, not at now",

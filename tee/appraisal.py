@@ -22,7 +22,7 @@ from proofml.tee.eventlog import COMPOSE_HASH_EVENT, EventLog
 from proofml.tee.platform import Finding, RootKind, Source, Truth, Verified
 from proofml.tee.policy import TeePolicy
 from proofml.tee.reference import Reference
-from proofml.tee.registers import LEVELS, SVNS, identity
+from proofml.tee.registers import LEVELS, SVNS, WITH_STATUS, identity
 
 APPRAISED = (
     numbers.MEASUREMENTS,
@@ -182,9 +182,10 @@ def _status(verified: Verified, policy: TeePolicy) -> Opinion:
     """The vendor's status, and each of its advisories."""
     claim = "status of the trusted computing base"
     if verified.tcb_status is None:
-        detail = "this vendor publishes none"
-        finding = Finding(numbers.TCB, claim, Truth.UNKNOWN, Source.DERIVED, detail)
-        return Opinion(finding)
+        missing = verified.platform in WITH_STATUS
+        truth = Truth.REFUTED if missing else Truth.UNKNOWN
+        detail = "none, and this vendor publishes one" if missing else "this vendor publishes none"
+        return Opinion(Finding(numbers.TCB, claim, truth, Source.DERIVED, detail))
     wrong = [name for name in verified.advisories if name not in policy.advisories]
     detail = verified.tcb_status
     if verified.advisories:

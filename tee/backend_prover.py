@@ -32,6 +32,7 @@ from proofml.tee.platform import Source
 from proofml.tee.policy import TeePolicy
 from proofml.tee.quotes import choose, open_quoter
 from proofml.tee.reference import Reference, ReferenceFile
+from proofml.tee.registers import WITH_STATUS
 from proofml.tee.verify_evidence import Claim, appraise_quote, verify_quote, verify_receipts
 from proofml.tensors import Array
 
@@ -75,6 +76,10 @@ def setup(model: Model, request: Request, context: Context) -> dict[str, Path]:
             "# A software root: what it vouches for takes --allow tee-root:simulated as well.",
             f'simulated_roots = ["{root}"]',
         ]
+        if choice.platform in WITH_STATUS:
+            from proofml.tee.simulator.intel_collateral import EVALUATION
+
+            lines.append(f"min_svn = {{ tcb_evaluation = {EVALUATION} }}")
     with context.store.scratch() as folder:
         files = {REFERENCE_FILE: folder / "reference", POLICY_FILE: folder / "policy"}
         files[REFERENCE_FILE].write_bytes(ReferenceFile((reference,)).to_bytes())

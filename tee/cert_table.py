@@ -76,13 +76,13 @@ def table_collateral(data: bytes) -> bytes:
             raw = table["CRL"]
             load = x509.load_pem_x509_crl if raw[:5] == b"-----" else x509.load_der_x509_crl
             crl = load(raw)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise BackendFailed(f"table of certificates: {error}") from error
     return write_collateral(certificates[0], certificates[1:], crl)
 
 
 def _certificate(data: bytes) -> Certificate:
-    """DER, or PEM; raises `ValueError`."""
+    """DER, or PEM; raises `ValueError`, `InvalidVersion`."""
     from cryptography import x509
 
     if data[:5] == b"-----":

@@ -15,9 +15,10 @@ from typing import Any, Final
 
 from proofml.fields import FieldError, Fields
 from proofml.tee.checks import COLLATERAL, EVIDENCE, refuse
-from proofml.tee.dcap import EnclaveReport
+from proofml.tee.dcap import Domain, EnclaveReport
 from proofml.tee.pck import PckExtension
 from proofml.tee.platform import Platform
+from proofml.tee.tcb import module_identity
 from proofml.tee.x509 import as_text
 
 MAX_COLLATERAL_BYTES: Final = 4 << 20
@@ -38,6 +39,8 @@ class Signed:
     Attributes:
         value: the text as JSON.
         issued, next_update: seconds since 1970.
+        evaluation: of which of Intel's evaluations it is; a later one knows more. Intel signs old
+            ones anew for more than a year, and whoever sends collateral along chooses.
     """
 
     text: bytes
@@ -45,6 +48,7 @@ class Signed:
     value: Mapping[str, Any]
     issued: int
     next_update: int
+    evaluation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,17 +161,22 @@ def _signed(what: str, text: bytes, signature: bytes) -> Signed:
         value = _loads(text.decode("utf-8"))
         if not isinstance(value, dict):
             raise TypeError("not a table of keys")
-        return Signed(
-            text, signature, value, _seconds(value["issueDate"]), _seconds(value["nextUpdate"])
-        )
+        dates = _seconds(value["issueDate"]), _seconds(value["nextUpdate"])
+        return Signed(text, signature, value, *dates, _count(value["tcbEvaluationDataNumber"]))
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        refuse(COLLATERAL, f"{what}: {error}", expected="JSON with its dates")
+        refuse(COLLATERAL, f"{what}: {error}", expected="JSON with its dates and evaluation")
 
 
 def _seconds(text: object) -> int:
     if not isinstance(text, str):
         raise TypeError(f"expected a date, got {type(text).__name__}")
     return int(datetime.strptime(text, _DATE).replace(tzinfo=UTC).timestamp())
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 32:
+        raise ValueError("expected an evaluation, a number of 32 bits")
+    return value
 
 
 def check_dates(what: str, signed: Signed, now: int) -> None:
@@ -203,23 +212,53 @@ def check_identity(signed: Signed, report: EnclaveReport, platform: Platform) ->
     """
     kind, versions = ("TD_QE", (2, 3)) if platform is Platform.TDX else ("QE", (2,))
     value = signed.value
+    for name, allowed in (("id", (kind,)), ("version", versions)):
+        if value.get(name) not in allowed:
+            expected = " or ".join(map(str, allowed))
+            refuse(COLLATERAL, f"QE identity: {name}", expected=expected, got=value.get(name))
     # Stored with the bytes of the field, which is little-endian.
     selected = report.misc_select.to_bytes(4, "little")
     try:
         found: dict[str, tuple[object, object]] = {
-            "id": (kind, value["id"]),
-            "version": (True, value["version"] in versions),
             "mrsigner": (report.mrsigner.hex(), str(value["mrsigner"]).lower()),
             "isvprodid": (report.isv_prod_id, value["isvprodid"]),
             "miscselect": _masked(selected, value["miscselect"], value["miscselectMask"]),
             "attributes": _masked(report.attributes, value["attributes"], value["attributesMask"]),
+            "debug": (report.named_flags()["debug"], False),
         }
     except (KeyError, ValueError, TypeError) as error:
         refuse(COLLATERAL, f"QE identity: {error}", expected="an identity of version 2")
-    found["debug"] = (report.named_flags()["debug"], False)
     for name, (mine, stated) in found.items():
         if mine != stated:
             refuse(COLLATERAL, f"QE identity: {name}", expected=stated, got=mine)
+
+
+def check_domain(signed: Signed, domain: Domain) -> None:
+    """Nobody but Intel's TDX module stands above the domain; raises tee.8.
+
+    The module is one that TCB information knows, by its signer and attributes, and no service
+    domain is bound: what that may do to the domain, nothing here appraises.
+    """
+    if any(domain.service):
+        got = domain.service.hex()
+        refuse(COLLATERAL, "trust domain: MRSERVICETD", expected="none bound, zeros", got=got)
+    for version in sorted({svn[1] for svn in domain.svns}):
+        what = f"TDX module {version}"
+        try:
+            known = module_identity(signed.value, version)
+            if known is None:
+                refuse(COLLATERAL, what, expected="one that TCB information knows", got="another")
+            found = {
+                "signer": (domain.signer.hex(), str(known["mrsigner"]).lower()),
+                "attributes": _masked(
+                    domain.attributes, known["attributes"], known["attributesMask"]
+                ),
+            }
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            refuse(COLLATERAL, f"{what}: {error}", expected="TCB information of version 3")
+        for name, (mine, stated) in found.items():
+            if mine != stated:
+                refuse(COLLATERAL, f"{what}: {name}", expected=stated, got=mine)
 
 
 def _masked(mine: bytes, stated: str, mask: str) -> tuple[str, str]:

@@ -128,6 +128,23 @@ class Envelope:
     fields: tuple[Field, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """What a trust domain's report says of what stands above the domain.
+
+    Attributes:
+        svns: `tee_tcb_svn` and, in TD 1.5, `tee_tcb_svn2`: of the TDX module, 16 bytes each.
+        signer: MRSIGNERSEAM, who signed that module, 48 bytes.
+        attributes: of the module (SEAMATTRIBUTES), 8 bytes.
+        service: MRSERVICETD, the service domains that are bound to it; empty in TD 1.0.
+    """
+
+    svns: tuple[bytes, ...]
+    signer: bytes
+    attributes: bytes
+    service: bytes
+
+
 def read_header(reader: Reader, versions: tuple[int, ...], tee_type: int) -> Header:
     """The first 48 bytes; raises tee.3."""
     version = reader.integer("header.version", 2)

@@ -8,9 +8,9 @@ What has to hold (Intel SGX DCAP ECDSA Orientation Guide; PCS API version 4):
     (7) the PCK key signed the quoting enclave's report; the report names the attestation key;
         the attestation key signed header and body
     (8) TCB information and the enclave's identity are signed by a chain to the same root, current,
-        and of this platform and this quoting enclave
+        and of this platform, this quoting enclave and (TDX) this module
 
-`dcap-qvl` verifies the same again under the same root, and finds the platform's TCB status, which
+`dcap-qvl` verifies the same again under the same root, and has to find the same TCB status, which
 is for appraisal (tee.18): a quote from an outdated platform is a good quote, and so is one from a
 guest in debug mode (tee.17) or one that can be moved to another machine (tee.20).
 """
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -42,6 +41,7 @@ from proofml.tee.checks import (
 from proofml.tee.collateral import (
     Collateral,
     check_dates,
+    check_domain,
     check_identity,
     check_tcb_info,
     read_collateral,
@@ -117,13 +117,13 @@ def verify_envelope(
     roots: Roots,
     now: int,
     *,
-    tee_svns: Sequence[bytes] = (),
+    domain: dcap.Domain | None = None,
     appraised: frozenset[str] = frozenset(),
 ) -> Shown:
     """Everything of the list at the head of this file.
 
     Args:
-        tee_svns: of the trust domain's report, as `tcb.evaluate` takes them.
+        domain: of a trust domain's report.
         appraised: reasons for which `dcap-qvl` may refuse this quote, in its words: what the quote
             says of its guest, and what appraisal looks at.
 
@@ -154,16 +154,29 @@ def verify_envelope(
     qe_report = envelope.signature.qe_report
     check_tcb_info(collateral.tcb_info, pck, evidence.platform)
     check_identity(collateral.identity, qe_report, evidence.platform)
+    if domain is not None:
+        check_domain(collateral.tcb_info, domain)
     reached = evaluate(
-        collateral.tcb_info.value, collateral.identity.value, pck, qe_report.isv_svn, tee_svns
+        collateral.tcb_info.value,
+        collateral.identity.value,
+        pck,
+        qe_report.isv_svn,
+        () if domain is None else domain.svns,
     )
     if reached.status == "Revoked":
         appraised |= {_REVOKED_WORDS}
-    reached = _second_opinion(evidence.quote, collateral, root, now, appraised) or reached
+    _second_opinion(reached, evidence.quote, collateral, root, now, appraised)
+    # The sender chooses the collateral, so the older of the two is what it rests on.
+    evaluation = min(collateral.tcb_info.evaluation, collateral.identity.evaluation)
     return Shown(
         path,
-        shown.svns,
-        shown.details | {"revocation": "checked"},
+        shown.svns | {"tcb_evaluation": evaluation},
+        shown.details
+        | {
+            "revocation": "checked",
+            "tcb evaluation": str(collateral.tcb_info.evaluation),
+            "qe evaluation": str(collateral.identity.evaluation),
+        },
         max(low for low, _ in windows),
         min(high for _, high in windows),
         reached.status,
@@ -239,16 +252,17 @@ _NEAREST: Final = (
 
 
 def _second_opinion(
+    reached: Tcb,
     quote: bytes,
     collateral: Collateral,
     root: Certificate,
     now: int,
     appraised: frozenset[str],
-) -> Tcb | None:
-    """TCB status and advisories by `dcap-qvl`, which verifies all by itself.
+) -> None:
+    """`dcap-qvl`, which verifies all by itself, accepts the quote and finds the same TCB; or tee.N.
 
-    Nothing where it refuses for one of the reasons in `appraised`: the attributes of a guest are
-    the last thing that it looks at, and the status the last but one.
+    It finds none where it refuses for one of the reasons in `appraised`: the attributes of a guest
+    are the last thing that it looks at, and the status the last but one.
     """
     try:
         import dcap_qvl
@@ -258,14 +272,19 @@ def _second_opinion(
         parts = dcap_qvl.QuoteCollateralV3.from_json(collateral.raw)
         report = dcap_qvl.verify_with_root_ca(quote, parts, x509.der(root), now)
         found = json.loads(report.to_json())
-        return Tcb(str(found["status"]), tuple(sorted(set(map(str, found["advisory_ids"])))))
+        theirs = Tcb(str(found["status"]), tuple(sorted(set(map(str, found["advisory_ids"])))))
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except BaseException as error:  # noqa: BLE001 - a panic in Rust is a BaseException
         words = str(error).removeprefix("Verification failed: ")
+    else:
+        if theirs != reached:
+            mine, other = (" ".join((one.status, *one.advisories)) for one in (reached, theirs))
+            refuse(COLLATERAL, "TCB status by dcap-qvl", expected=mine, got=other)
+        return
     if words in appraised:
-        return None
+        return
     low = words.lower()
     number = next((one for part, one in _NEAREST if part in low), COLLATERAL)
     shown = " ".join(words.split())[:_MAX_WORDS]
-    return refuse(number, f"dcap-qvl: {shown}", expected="a quote that it accepts as well")
+    refuse(number, f"dcap-qvl: {shown}", expected="a quote that it accepts as well")

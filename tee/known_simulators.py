@@ -29,14 +29,18 @@ def folder(store: Store, platform: Platform) -> Path:
     return store.root / "tee-simulator" / VENDORS[platform]
 
 
-def known_roots(store: Store) -> frozenset[str]:
-    """Fingerprints of the simulated roots that this cache holds."""
-    found = set()
+def roots_of(store: Store) -> dict[Platform, str]:
+    """Platform -> fingerprint of its simulated root, for those that this cache holds."""
+    found = {}
     for platform in Platform:
         try:
             with (folder(store, platform) / ROOT_FILE).open("rb") as file:
-                data = file.read(_MAX_ROOT_BYTES)
+                found[platform] = fingerprint(file.read(_MAX_ROOT_BYTES))
         except OSError:
             continue
-        found.add(fingerprint(data))
-    return frozenset(found)
+    return found
+
+
+def known_roots(store: Store) -> frozenset[str]:
+    """Fingerprints of the simulated roots that this cache holds."""
+    return frozenset(roots_of(store).values())

@@ -14,7 +14,7 @@ import from others. The simulator measures it when an enclave starts:
 each over "proofml/tee/code/v1" || 0x00 || name of the platform || 0x00 || manifest. A verifier with
 the same release derives the same values (`code_measurement`); for other versions of the packages
 it names them. On hardware the whole image is measured, by other rules: there the values come from
-whoever built the image (docs/tee.md).
+whoever built the image (docs/tee/README.md).
 
 Nothing is imported to be measured, and this module imports nothing heavy.
 """

@@ -5,7 +5,9 @@ Source: aws/aws-nitro-enclaves-nsm-api, docs/attestation_process.md: sections 2.
 documents differ from that text, and are read as they are: the map may be of indefinite length, its
 keys stand in no order, and an optional field that is absent may be there as null.
 
-Stricter than the text: registers have the 48 bytes of SHA-384, the only digest there is.
+Stricter than the text: registers have the 48 bytes of SHA-384, the only digest there is; and what
+is verified has no tag of COSE_Sign1 in front. The module writes none, and it is not signed: with it
+one document would have two forms.
 
 Nitro has neither revocation lists inside the document nor a TCB level: AWS asks verifiers to leave
 revocation out (section 3.2.4), and what limits a stolen key is the leaf certificate's life of three
@@ -19,7 +21,6 @@ from dataclasses import dataclass, replace
 from typing import Final, NoReturn
 
 from cryptography import x509 as library
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePublicKey
 from cryptography.x509.oid import SignatureAlgorithmOID
 
@@ -227,6 +228,9 @@ def verify(evidence: Attestation, roots: Roots, now: int) -> Verified:
         expected = "none, the document carries its certificates"
         refuse(EVIDENCE, "Nitro collateral", expected=expected, got=len(evidence.collateral))
     document = parse(evidence.quote)
+    if document.fields[0].name == "tag":
+        tag = document.fields[0]
+        refuse(QUOTE, f"{_WHAT}: tag at offset {tag.offset}", expected="none", got=tag.data.hex())
     path = _walk(document, roots, now)
     key = _key(path.leaf)
     low, high = (
@@ -288,10 +292,7 @@ def _check_profile(names: Sequence[str], chain: Sequence[library.Certificate]) -
 
 def _key(certificate: library.Certificate, what: str = _WHAT) -> EllipticCurvePublicKey:
     """The certificate's key, of P-384: the only curve in this hierarchy."""
-    try:
-        key = certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm) as error:
-        refuse(CERTIFICATES, f"{what}: key", expected="a key of P-384", got=error)
+    key = certificate.public_key()
     if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP384R1):
         got = key.curve.name if isinstance(key, EllipticCurvePublicKey) else type(key).__name__
         refuse(CERTIFICATES, f"{what}: key", expected="a key of P-384", got=got)

@@ -2,13 +2,17 @@
 
 A SQLite file, shared by any number of processes on one machine. Whatever `consume` accepted is on
 the disk when it returns, so that no crash lets a nonce be used again. The file holds at most `most`
-nonces. An issued one is forgotten when it expires, which is safe: what is not in the file is
-refused. A nonce that the verifier chose by itself was never issued, so its use has to be remembered
-for ever.
+nonces. An issued one is forgotten when it expires. The store knows it all the same, and refuses it:
+
+    nonce = 16 random bytes || HMAC-SHA-256(key of the store, these), its first 16 bytes
+
+A nonce that the verifier chose by itself was never issued, so its use has to be remembered for
+ever.
 """
 
 from __future__ import annotations
 
+import hmac
 import os
 import secrets
 import sqlite3
@@ -25,15 +29,18 @@ from proofml.tee.binding import LATEST_TIME
 from proofml.tee.checks import FRESHNESS, refuse
 
 NONCE_BYTES: Final = 32
+_RANDOM_BYTES: Final = 16
+_KEY_BYTES: Final = 32
 LIFETIME: Final = 600
 MOST: Final = 100_000
 #: Seconds that a process waits for another one to finish writing.
 PATIENCE: Final = 30
 
-#: SQLite's `application_id` and `user_version`: "pmlN", and the version of this table.
-_MAGIC, _VERSION = 0x706D6C4E, 1
+#: SQLite's `application_id` and `user_version`: "pmlN", and the version of these tables.
+_MAGIC, _VERSION = 0x706D6C4E, 2
 # No nonce is negative in time; NULL in `expires` stands for never (a nonce of the verifier's own).
-_TABLE = """
+_TABLES = (
+    """
 CREATE TABLE nonces (
     nonce BLOB PRIMARY KEY NOT NULL,
     issued INTEGER,
@@ -41,8 +48,10 @@ CREATE TABLE nonces (
     used INTEGER,
     statement TEXT
 ) WITHOUT ROWID
-"""
-_INDEX = "CREATE INDEX by_expiry ON nonces (expires) WHERE expires IS NOT NULL"
+""",
+    "CREATE INDEX by_expiry ON nonces (expires) WHERE expires IS NOT NULL",
+    "CREATE TABLE secret (key BLOB NOT NULL)",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +65,7 @@ class Used:
     @property
     def age(self) -> int | None:
         """Seconds since it was issued: what it vouches for is no older."""
-        return None if self.issued is None else max(0, self.now - self.issued)
+        return None if self.issued is None else self.now - self.issued
 
 
 class Nonces:
@@ -92,8 +101,10 @@ class Nonces:
             if (magic, version) == (0, 0) and not rows.execute(
                 "SELECT count(*) FROM sqlite_master"
             ).fetchone()[0]:
-                rows.execute(_TABLE)
-                rows.execute(_INDEX)
+                for table in _TABLES:
+                    rows.execute(table)
+                key = secrets.token_bytes(_KEY_BYTES)
+                rows.execute("INSERT INTO secret (key) VALUES (?)", (key,))
                 rows.execute(f"PRAGMA application_id = {_MAGIC}")
                 rows.execute(f"PRAGMA user_version = {_VERSION}")
             elif (magic, version) != (_MAGIC, _VERSION):
@@ -103,15 +114,16 @@ class Nonces:
                 )
 
     def issue(self, now: int) -> bytes:
-        """A fresh nonce for one proof, 32 random bytes; it expires `lifetime` seconds after `now`.
+        """A fresh nonce for one proof, 32 bytes; it expires `lifetime` seconds after `now`.
 
         Raises:
             UsageError: the store is full of nonces that did not expire yet.
         """
         _check_time(now)
-        nonce = secrets.token_bytes(NONCE_BYTES)
+        random = secrets.token_bytes(_RANDOM_BYTES)
         with self._transaction() as rows:
             self._make_room(rows, now)
+            nonce = random + _tag(rows, random)
             rows.execute(
                 "INSERT INTO nonces (nonce, issued, expires) VALUES (?, ?, ?)",
                 (nonce, now, now + self._lifetime),
@@ -127,8 +139,8 @@ class Nonces:
             nonce: of the Statement.
             statement_digest: is kept, to tell a proof that comes again from another one.
             now: seconds since 1970 by the verifier's own clock, whatever time its policy pins.
-            own: the verifier pinned this nonce itself, so it need not have been issued here. It
-                is remembered for ever.
+            own: the verifier pinned this nonce itself, so it need not have been issued here. One
+                that was not is remembered for ever.
 
         Raises:
             UsageError: what is no nonce or no digest; a store that is full (`own`).
@@ -147,8 +159,11 @@ class Nonces:
                 "SELECT issued, expires, used, statement FROM nonces WHERE nonce = ?", (nonce,)
             ).fetchone()
             if found is None:
+                random = nonce[:_RANDOM_BYTES]
+                if hmac.compare_digest(nonce, random + _tag(rows, random)):
+                    _refuse(nonce, "one that has expired and was forgotten")
                 if not own:
-                    _refuse(nonce, "an unknown one: never issued here, or long expired")
+                    _refuse(nonce, "one that was never issued here")
                 self._make_room(rows, now)
                 rows.execute(
                     "INSERT INTO nonces (nonce, used, statement) VALUES (?, ?, ?)",
@@ -199,6 +214,12 @@ class Nonces:
             raise UsageError(f"{self._path}: not a store of nonces: {error}") from error
         finally:
             rows.close()  # what was not committed is rolled back
+
+
+def _tag(rows: sqlite3.Connection, random: bytes) -> bytes:
+    """By which the store knows a nonce that it issued, when the nonce is in the file no more."""
+    (key,) = rows.execute("SELECT key FROM secret").fetchone()
+    return hmac.digest(key, random, "sha256")[: NONCE_BYTES - _RANDOM_BYTES]
 
 
 def _check_time(now: int) -> None:

@@ -27,6 +27,8 @@ IOCTL_RAW: Final = 0xC0200A00
 MAX_REQUEST_BYTES: Final = 0x1000
 MAX_RESPONSE_BYTES: Final = 0x3000
 _REGISTER: Final = CONFIG_REGISTERS[Platform.NITRO]
+#: Of COSE_Sign1 (18). AWS describes documents with it; those of today have none.
+_TAG: Final = b"\xd2"
 
 
 class Raw(ctypes.Structure):
@@ -159,6 +161,7 @@ class NsmQuoter:
             document = self._part({"Attestation": request}, "Attestation").get("document")
             if not isinstance(document, bytes):
                 raise BackendFailed("Attestation: a response without a document")
+            document = document.removeprefix(_TAG)  # verifiers take the form without it
             return Attestation(self.platform, document, b"", self._log.to_bytes())
 
     def _part(self, request: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -1,11 +1,14 @@
 """One content, one form: evidence in a proof has no second spelling.
 
 Guests put zeros behind a quote, services write collateral with any white space, order of keys and
-case of digits. None of it changes what is shown, and each would make another file of the same
-proof. So provers write one form, and verifiers of proofs read no other. (Sessions' files, and
-evidence that `proofml tee inspect` looks at, may have any.)
+case of digits, and with a null for the chain that stands in the quote. None of it changes what is
+shown, and each would make another file of the same proof. So provers write one form, and verifiers
+of proofs read no other. (Sessions' files, and evidence that `proofml tee inspect` looks at, may
+have any.)
 
-AMD's collateral and the documents of Nitro have one form by their own readers.
+AMD's collateral and the documents of Nitro have one form by their own readers. Signatures are as
+their signers made them: where one is by ECDSA, (r, s) holds as (r, n - s) too, and no vendor asks
+for the lower s. No check goes by the digest of a quote or of a file, so that this deceives nobody.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from proofml.tee.platform import Attestation, Platform
 _INTEL: Final = (Platform.TDX, Platform.SGX)
 #: Keys of DCAP collateral whose values are hexadecimal digits.
 _HEX: Final = ("root_ca_crl", "pck_crl", "tcb_info_signature", "qe_identity_signature")
+#: May be null, which says as much as leaving it out.
+_CHAIN: Final = "pck_certificate_chain"
 
 
 def normalised(evidence: Attestation) -> Attestation:
@@ -59,6 +64,8 @@ def _collateral(evidence: Attestation) -> bytes:
         if isinstance(value, dict):
             lower = {key: value[key].lower() for key in _HEX if isinstance(value.get(key), str)}
             value = {**value, **lower}
+            if value.get(_CHAIN, "") is None:
+                del value[_CHAIN]
         return dumps(value)
     except CanonicalError as error:
         return refuse(EVIDENCE, f"collateral: {error}", expected="JSON without numbers")

@@ -64,9 +64,11 @@ REGISTERS: Final[Mapping[Platform, Mapping[str, int]]] = MappingProxyType(
 #: word before them they are the lowest of the reported, committed and launch TCB.
 SVNS: Final[Mapping[Platform, frozenset[str]]] = MappingProxyType(
     {
-        Platform.TDX: frozenset({"pce_svn", "qe_isv_svn"})
+        Platform.TDX: frozenset({"pce_svn", "qe_isv_svn", "tcb_evaluation"})
         | {f"tee_tcb_svn{index}" for index in range(16)},
-        Platform.SGX: frozenset({"isv_svn", "config_svn", "pce_svn", "qe_isv_svn"}),
+        Platform.SGX: frozenset(
+            {"isv_svn", "config_svn", "pce_svn", "qe_isv_svn", "tcb_evaluation"}
+        ),
         Platform.SEV_SNP: frozenset(
             f"{prefix}{part}_svn"
             for prefix in ("", "reported_", "committed_", "launch_")
@@ -76,16 +78,22 @@ SVNS: Final[Mapping[Platform, frozenset[str]]] = MappingProxyType(
         Platform.NITRO: frozenset(),
     }
 )
-#: Where the vendor signs no status: what a policy has to bound from below.
+#: Platforms of whose machines the vendor signs a status.
+WITH_STATUS: Final = frozenset({Platform.TDX, Platform.SGX})
+#: What a policy has to bound from below, so that old firmware does not pass. AMD signs no status
+#: of its firmware. Intel does, and signs those of its older evaluations anew for months, which
+#: find good what a later one does not.
 LEVELS: Final[Mapping[Platform, tuple[str, ...]]] = MappingProxyType(
     {
+        Platform.TDX: ("tcb_evaluation",),
+        Platform.SGX: ("tcb_evaluation",),
         Platform.SEV_SNP: (
             "bootloader_svn",
             "tee_svn",
             "snp_svn",
             "microcode_svn",
             "fmc_svn",
-        )
+        ),
     }
 )
 

@@ -282,8 +282,8 @@ def _unpack(payload: bytes, kind: str) -> tuple[Fields, dict[str, Array]]:
         for spec in specs:
             tensors[spec.name] = from_npy(bytes(view[at : at + spec.size]), spec.dtype, spec.shape)
             at += spec.size
-        if at != len(payload):
-            raise SealError("the payload is longer than it says")
     except (CanonicalError, FieldError, ValueError) as error:
         raise SealError("the payload is not of this version") from error
+    if at != len(payload):
+        raise SealError("the payload is longer than it says")
     return head, tensors

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from proofml.errors import UsageError
 from proofml.tee import dcap
 from proofml.tee.dcap_verify import Shown, verify_envelope, verify_signatures
 from proofml.tee.platform import Attestation, Platform, Verified
@@ -60,6 +61,8 @@ def verify(evidence: Attestation, roots: Roots, now: int) -> Verified:
     Raises:
         VerificationError: tee.2 to tee.8.
     """
+    if evidence.platform is not Platform.SGX:
+        raise UsageError(f"evidence of {evidence.platform} where that of sgx was expected")
     quote = parse(evidence.quote)
     report = quote.report
     bits = report.named_flags()

@@ -5,8 +5,8 @@ levels from the highest to the lowest, the first of which the platform reaches e
 module of TDX by its own identity; an outdated quoting enclave or module makes the whole outdated;
 and where a trust domain's module was updated under it, the domain should start again.
 
-`dcap-qvl` finds the same, and its word is taken where it gives one. It gives none for guests that
-it refuses for an attribute (debugging, migration, ...) or whose status is `Revoked`. Those are good
+`dcap-qvl` has to find the same where it finds one (`dcap_verify`). It finds none for guests that it
+refuses for an attribute (debugging, migration, ...) or whose status is `Revoked`. Those are good
 quotes here, for appraisal to refuse, and appraisal wants their status too.
 """
 
@@ -97,17 +97,30 @@ def _platform(tcb_info: Mapping[str, Any], pck: PckExtension, tee_svn: bytes | N
     return _unreached("TCB information", got)
 
 
+def module_identity(tcb_info: Mapping[str, Any], version: int) -> Mapping[str, Any] | None:
+    """What TCB information says of a version of the TDX module; 0 is what came before versions.
+
+    Raises:
+        KeyError, TypeError, AttributeError: a text of another form.
+    """
+    found: Mapping[str, Any] | None
+    if version:
+        name = f"TDX_{version:02X}"
+        named = (one for one in tcb_info["tdxModuleIdentities"] if one["id"].upper() == name)
+        found = next(named, None)
+    else:
+        found = tcb_info["tdxModule"]
+    return found
+
+
 def _module(tcb_info: Mapping[str, Any], tee_svn: bytes) -> Tcb:
     svn, version = tee_svn[:2]
     if not version:
         return Tcb(_UP)
-    name = f"TDX_{version:02X}"
-    for one in tcb_info.get("tdxModuleIdentities", []):
-        if one["id"].upper() == name:
-            for level in one["tcbLevels"]:
-                if svn >= _svn(level["tcb"]["isvsvn"]):
-                    return _tcb(level, _MODULE)
-    return _unreached(f"TCB information: identity {name}", f"isvsvn {svn}")
+    for level in (module_identity(tcb_info, version) or {"tcbLevels": ()})["tcbLevels"]:
+        if svn >= _svn(level["tcb"]["isvsvn"]):
+            return _tcb(level, _MODULE)
+    return _unreached(f"TCB information: TDX module {version}", f"isvsvn {svn}")
 
 
 def _converged(platform: Tcb, component: Tcb) -> Tcb:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from proofml.errors import UsageError
 from proofml.tee import dcap
 from proofml.tee.checks import QUOTE, refuse
 from proofml.tee.dcap_verify import Shown, verify_envelope, verify_signatures
@@ -146,11 +147,18 @@ def verify(evidence: Attestation, roots: Roots, now: int) -> Verified:
     Raises:
         VerificationError: tee.2 to tee.8.
     """
+    if evidence.platform is not Platform.TDX:
+        raise UsageError(f"evidence of {evidence.platform} where that of tdx was expected")
     quote = parse(evidence.quote)
     bits = {name: bool(quote.attributes >> bit & 1) for name, bit in TD_ATTRIBUTES.items()}
-    tee_svns = [one for one in (quote.tcb_svn, quote.tcb_svn2) if one is not None]
+    domain = dcap.Domain(
+        (quote.tcb_svn,) if quote.tcb_svn2 is None else (quote.tcb_svn, quote.tcb_svn2),
+        quote.registers["mrsignerseam"],
+        quote.seam_attributes.to_bytes(8, "little"),
+        quote.registers.get("mrservicetd", b""),
+    )
     shown = verify_envelope(
-        quote.envelope, evidence, roots, now, tee_svns=tee_svns, appraised=_appraised(bits)
+        quote.envelope, evidence, roots, now, domain=domain, appraised=_appraised(bits)
     )
     svns = {f"tee_tcb_svn{index}": byte for index, byte in enumerate(quote.tcb_svn)}
     return Verified(

@@ -16,7 +16,9 @@ signature does not cover: report data, registers and attributes are those of `Ve
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from proofml.canonical import CanonicalError, loads
 from proofml.checks import Checks
@@ -152,7 +154,8 @@ def verify_receipts(
     holds shows the order of its receipts alone: `tee-receipts:partial`.
 
     Raises:
-        VerificationError: tee.13, tee.14.
+        VerificationError: tee.13; tee.14, no chain, or another one than a checkpoint that the
+            verifier holds.
         UsageError: a checkpoint of the policy's that is none, or that this session's key did not
             sign.
     """
@@ -162,19 +165,17 @@ def verify_receipts(
             checks.skipped(number, "one quote for each inference")
         return None, ""
     key = ReceiptKey.of(session)
-    held = held_checkpoint(session, key, policy)
+    held = held_checkpoints(session, key, policy)
     first = parts.receipts[0].record
-    partial = first.counter > 0 and (held is None or first.counter != held.counter)
-    start = held
-    if partial:
-        # Whatever came before is taken as the first receipt names it.
-        start = Head(session.digest, first.counter, first.previous)
+    start = held.get(first.counter) if first.counter else Head.start(session)
+    partial = start is None
+    # Whatever came before is taken as the first receipt names it.
+    start = start or Head(session.digest, first.counter, first.previous)
     segment = check_segment(parts.receipts, session, held=start, key=key)
-    if partial and held is not None and held.counter > first.counter:
-        _check_within(parts, held)
+    _check_held(segment, held)
     check_receipt(segment, statement)
     checks.passed(numbers.RECEIPT, f"number {segment.last.counter}, {session.receipt_algorithm}")
-    words = _chain_words(segment, first.counter, held)
+    words = _chain_words(segment, held)
     if partial:
         checks.assumed(numbers.CHAIN, about.RECEIPTS_PARTIAL, words)
     else:
@@ -182,57 +183,76 @@ def verify_receipts(
     return segment, words
 
 
-def _check_within(parts: Parts, held: Head) -> None:
-    """A segment that begins before the checkpoint goes through it; raises tee.14."""
-    for signed in parts.receipts:
-        if signed.record.counter + 1 == held.counter and signed.record.digest != held.digest:
-            numbers.refuse(
-                numbers.CHAIN,
-                f"receipt {signed.record.counter}: the chain forked, another one is held",
-                expected=held.digest,
-                got=signed.record.digest,
-            )
+def _check_held(segment: Segment, held: Mapping[int, Head]) -> None:
+    """The segment goes through each checkpoint to which it comes; raises tee.14."""
+    first = segment.receipts[0].record
+    for counter in sorted(held):
+        if not first.counter <= counter <= segment.head.counter:
+            continue
+        before = counter - first.counter
+        got = segment.receipts[before - 1].record.digest if before else first.previous
+        _same_chain(held[counter], got)
 
 
-def _chain_words(segment: Segment, first: int, held: Head | None) -> str:
+def _same_chain(held: Head, got: str) -> None:
+    if got != held.digest:
+        numbers.refuse(
+            numbers.CHAIN,
+            f"after {held.counter} receipts: the chain forked, another one is held",
+            expected=held.digest,
+            got=got,
+        )
+
+
+def _chain_words(segment: Segment, held: Mapping[int, Head]) -> str:
+    first, end = segment.receipts[0].record.counter, segment.head.counter
     words = f"receipts {first} to {segment.last.counter}"
-    if held is None:
+    if not held:
         return f"{words}; no checkpoint is held"
-    if segment.head.counter < held.counter:
-        return f"{words}; the checkpoint at {held.counter} comes later"
-    if first > held.counter:
-        return f"{words}; the checkpoint at {held.counter} comes earlier"
-    if segment.head.counter == held.counter:
-        return f"{words}; they end at the checkpoint at {held.counter}"
-    return f"{words}; through the checkpoint at {held.counter}"
+    inside = [counter for counter in held if first <= counter <= end]
+    mark = max(inside or held)
+    if mark > end:
+        return f"{words}; the checkpoint at {mark} comes later"
+    if mark < first:
+        return f"{words}; the checkpoint at {mark} comes earlier"
+    if mark == end:
+        return f"{words}; they end at the checkpoint at {mark}"
+    return f"{words}; through the checkpoint at {mark}"
 
 
-def held_checkpoint(session: Session, key: ReceiptKey, policy: TeePolicy) -> Head | None:
-    """The latest of the policy's checkpoints that is of this session.
+def held_checkpoints(session: Session, key: ReceiptKey, policy: TeePolicy) -> dict[int, Head]:
+    """Those of the policy's checkpoints that are of this session, by their counters.
 
     Raises:
         UsageError: a file that is no checkpoint, or not signed by the session's key.
+        VerificationError: tee.14, two of them, both signed, contradict each other.
     """
-    found: Head | None = None
+    found: dict[int, Head] = {}
     for path in policy.checkpoints:
-        if not path.is_file():  # opening a pipe would wait for ever
-            raise UsageError(f"{path}: no such file; expected a checkpoint")
-        try:
-            with path.open("rb") as file:
-                data = file.read(MAX_CHECKPOINT_BYTES + 1)
-            signed = SignedCheckpoint.read(loads(data, max_bytes=MAX_CHECKPOINT_BYTES), "")
-            if signed.record.session != session.digest:
-                continue
-            key.check(signed)
-        except OSError as error:
-            raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
-        except (CanonicalError, FieldError) as error:
-            raise UsageError(f"{path}: {error}; expected a checkpoint") from error
-        except VerificationError as error:
-            raise UsageError(f"{path}: {error.reason}; it is of this session") from error
-        if found is None or signed.record.counter > found.counter:
-            found = Head.of(signed.record)
+        head = _read_checkpoint(path, session, key)
+        if head is not None:
+            _same_chain(found.setdefault(head.counter, head), head.digest)
     return found
+
+
+def _read_checkpoint(path: Path, session: Session, key: ReceiptKey) -> Head | None:
+    """None for one of another session; raises `UsageError`."""
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise UsageError(f"{path}: no such file; expected a checkpoint")
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_CHECKPOINT_BYTES + 1)
+        signed = SignedCheckpoint.read(loads(data, max_bytes=MAX_CHECKPOINT_BYTES), "")
+        if signed.record.session != session.digest:
+            return None
+        key.check(signed)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
+    except (CanonicalError, FieldError) as error:
+        raise UsageError(f"{path}: {error}; expected a checkpoint") from error
+    except VerificationError as error:
+        raise UsageError(f"{path}: {error.reason}; it is of this session") from error
+    return Head.of(signed.record)
 
 
 def references_for(policy: TeePolicy, platform: Platform) -> tuple[Reference, ...]:

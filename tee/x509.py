@@ -60,7 +60,9 @@ def load_der(data: bytes, what: str) -> x509.Certificate:
     try:
         # Strict DER, and nothing behind it.
         found = x509.load_der_x509_certificate(data)
+        # The library reads these when they are asked for. A broken one is refused here.
         _ = found.extensions, found.subject, found.issuer
+        _ = found.not_valid_before_utc, found.not_valid_after_utc
         if not _whole(data, found.signature):
             refuse(CERTIFICATES, f"{what}: signature", expected="whole bytes", got="bits unused")
     except _BROKEN as error:
@@ -141,7 +143,7 @@ def walk(chain: Sequence[x509.Certificate], platform: Platform, roots: Roots, no
 
     Raises:
         VerificationError: tee.4, the last certificate is not a root of `roots`; tee.5, a name, a
-            signature, a date, a role or an extension.
+            signature, a date, a role, an extension, or the leaf's key.
     """
     if not 2 <= len(chain) <= MAX_CHAIN:
         refuse(CERTIFICATES, "chain", expected=f"2 to {MAX_CHAIN} certificates", got=len(chain))
@@ -160,6 +162,7 @@ def walk(chain: Sequence[x509.Certificate], platform: Platform, roots: Roots, no
         issuer = certificate
     for index, certificate in enumerate(chain):
         _check_role(certificate, index)
+    _check_key(chain[0])
     after = [seconds(one.not_valid_after_utc) for one in chain]
     before = [seconds(one.not_valid_before_utc) for one in chain]
     for certificate, low, high in zip(chain, before, after, strict=True):
@@ -193,6 +196,14 @@ def _check_link(certificate: x509.Certificate, issuer: x509.Certificate) -> None
         refuse(CERTIFICATES, f"certificate {name!r}: not signed by {name_of(issuer)!r}")
     except _BROKEN as error:
         refuse(CERTIFICATES, f"certificate {name!r}: signature: {error}")
+
+
+def _check_key(leaf: x509.Certificate) -> None:
+    """It can be read; the keys of the others have verified the certificate below them."""
+    try:
+        leaf.public_key()
+    except _BROKEN as error:
+        refuse(CERTIFICATES, f"certificate {name_of(leaf)!r}: key: {error}", expected="a key")
 
 
 def _check_role(certificate: x509.Certificate, below: int) -> None:
@@ -242,7 +253,7 @@ def load_crl(data: bytes, what: str) -> x509.CertificateRevocationList:
         found = x509.load_der_x509_crl(data)
         if not _whole(data, found.signature):
             refuse(REVOCATION, f"{what}: signature", expected="whole bytes", got="bits unused")
-        _ = found.extensions, found.issuer
+        _ = found.extensions, found.issuer, found.last_update_utc, found.next_update_utc
     except _BROKEN as error:
         refuse(REVOCATION, f"{what}: {error}", expected="a revocation list as DER")
     return found

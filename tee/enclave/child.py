@@ -33,7 +33,7 @@ WHO: Final = "isolated process"
 START_SECONDS: Final = 120.0
 #: What a run may take beyond its limit until the process itself is ended.
 GRACE_SECONDS: Final = 10.0
-#: For the process to end when it is told to, before it is killed.
+#: For the process to end when it is told to, before it is killed; and for a request before that.
 STOP_SECONDS: Final = 2.0
 MAX_FRAME_BYTES: Final = MAX_SEALED_BYTES + MAX_TENSORS_BYTES
 _POLL_SECONDS: Final = 0.05
@@ -88,7 +88,7 @@ class Child:
         self._progress = progress
         self._lock = threading.Lock()
         self._end: BackendFailed | None = None
-        self._closed = False
+        self._closing = self._closed = False
         ends.lifeline.settimeout(START_SECONDS)
         self.number = 0
         with contextlib.suppress(OSError):  # then it has ended, which the first request will tell
@@ -150,9 +150,19 @@ class Child:
         return cls(process, ends, quoter, limits, progress)
 
     def close(self) -> None:
-        """End the process; what it held in memory is gone. May be called again."""
-        with self._lock:
+        """End the process; what it held in memory is gone. May be called again.
+
+        A request in progress has `STOP_SECONDS` to come to its end; then it ends with the process.
+        """
+        self._closing = True
+        if not self._lock.acquire(timeout=STOP_SECONDS):
+            with contextlib.suppress(OSError):  # it has just come to its end
+                self._ends.lifeline.shutdown(socket.SHUT_RDWR)
+            self._lock.acquire()
+        try:
             self._stop()
+        finally:
+            self._lock.release()
 
     def _stop(self) -> None:
         if self._closed:
@@ -183,7 +193,7 @@ class Child:
                     self._stop()
             finally:
                 self._lock.release()
-        return self._end is None and not self._closed
+        return self._end is None and not self._closing
 
     # -- the conversation -------------------------------------------------------------------------
 
@@ -200,7 +210,7 @@ class Child:
         try:
             if self._end is not None:
                 raise BackendFailed(str(self._end), stage=self._end.stage)
-            if self._closed:
+            if self._closing:
                 raise UsageError("the enclave is closed")
             yield
         finally:
@@ -259,6 +269,7 @@ class Child:
     def _fail(self, reason: str, stage: str) -> NoReturn:
         """End the process and remember why; every later request is told the same."""
         if self._end is None:
+            reason = "the enclave was closed" if self._closing else reason
             self._end = BackendFailed(f"{WHO} has ended: {stage}: {reason}", stage=stage)
             self._stop()
         raise self._end

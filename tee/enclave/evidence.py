@@ -34,11 +34,3 @@ def parts_of(inference: Inference, config: bytes, session: SessionFile | None = 
         )
     except VerificationError as error:
         raise BackendFailed(f"the enclave's evidence cannot be read: {error}") from error
-
-
-def sections(
-    inference: Inference, config: bytes, session: SessionFile | None = None
-) -> dict[str, bytes]:
-    """The same as name of the section -> bytes; as `parts_of`."""
-    blobs = parts_of(inference, config, session).blobs()
-    return {name: blob.data for name, blob in blobs.items()}

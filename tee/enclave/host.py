@@ -276,6 +276,11 @@ class Host:
             (receipt,) = read_receipts(found.receipts or b"")
         except (VerificationError, ValueError) as error:
             messages.unexpected(WHO, error)
+        if receipt.record.counter != self._count:
+            raise BackendFailed(
+                f"{WHO}: expected receipt number {self._count}, got {receipt.record.counter}; the "
+                "one between them was lost with its reply, start another session"
+            )
         self._receipts.append(receipt)
         self._count += 1
 

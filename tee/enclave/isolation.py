@@ -199,8 +199,17 @@ def confine() -> dict[str, bool]:
     return {
         "no-capabilities": not capabilities(),
         "no-new-privileges": libc.prctl(_PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1,
-        "undumpable": libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) == 0,
+        "undumpable": libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0) == 0 and not _traced(),
     }
+
+
+def _traced() -> bool:
+    """Whether somebody traces this process already; true too where the kernel does not say."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            return "TracerPid:\t0\n" not in file.readlines()
+    except OSError:
+        return True
 
 
 def capabilities() -> bool:

@@ -52,7 +52,9 @@ def log_to_stderr(line: str) -> None:
 
 
 class Server:
-    """Serves `host` at `path` from `run` until `stop`; closing the host is the caller's.
+    """Serves `host` at `path` from `run` until `stop`; ends with `run`, or with `close` before it.
+
+    Closing the host is the caller's.
 
     Args:
         clients: connections at a time; more are told that the server is busy.
@@ -83,7 +85,7 @@ class Server:
         self._places = threading.BoundedSemaphore(clients)
         self._connections: dict[socket.socket, threading.Thread] = {}
         self._lock = threading.Lock()
-        self._stopping = threading.Event()
+        self._stopping = self._ended = False  # no Event: a signal handler could wait for itself
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_write.setblocking(False)
         self._listener, self._inode = _listen(path)
@@ -97,7 +99,7 @@ class Server:
             BackendFailed: the isolated process has ended.
         """
         try:
-            while not self._stopping.is_set():
+            while not self._stopping:
                 ready, _, _ = select.select(
                     [self._listener, self._wake_read], [], [], _LOOK_SECONDS
                 )
@@ -109,11 +111,11 @@ class Server:
             self._log(f"tee serve: {error}; the session is lost, start the server again")
             raise
         finally:
-            self._end()
+            self.close()
 
     def stop(self) -> None:
         """Let `run` return, after the requests in progress; may be called by a signal handler."""
-        self._stopping.set()
+        self._stopping = True
         with contextlib.suppress(OSError):  # full: it will wake up anyway
             self._wake_write.send(b"\x00")
 
@@ -134,8 +136,11 @@ class Server:
             self._connections[connection] = thread
         thread.start()
 
-    def _end(self) -> None:
-        self._stopping.set()
+    def close(self) -> None:
+        """Take the socket away and let clients go. May be called again."""
+        if self._ended:
+            return
+        self._stopping = self._ended = True
         self._listener.close()
         with contextlib.suppress(OSError):
             if os.lstat(self._path).st_ino == self._inode:  # not one that came after us
@@ -155,7 +160,7 @@ class Server:
 
     def _serve(self, connection: socket.socket) -> None:
         try:
-            while not self._stopping.is_set() and self._wait(connection):
+            while not self._stopping and self._wait(connection):
                 try:
                     deadline = Deadline(self._transfer)
                     request = frames.read(connection, self._request_bytes, deadline)

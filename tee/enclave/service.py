@@ -209,27 +209,27 @@ class Service:
                 "sealed inputs: an enclave in inference mode has no sealing key; start one in "
                 "session mode"
             )
-        digest = started.session.record.digest
-        try:
-            opened = started.session.sealing.open(sealed, digest)
-        except SealError as error:
-            raise UsageError(
-                f"sealed inputs: {error}; seal them to the session of this enclave"
-            ) from error
-        statement, sealed_outputs = self._run_sealed(started, opened, nonce, digest)
+        statement, sealed_outputs = self._run_sealed(started, started.session, sealed, nonce)
         return messages.put_inference(self._shown(started, statement, sealed_outputs), {})
 
     def _run_sealed(
-        self, started: _Started, opened: OpenedInputs, nonce: bytes | None, session: str
+        self, started: _Started, keys: _Keys, sealed: bytes, nonce: bytes | None
     ) -> tuple[Statement, bytes]:
-        """Everything that sees the inputs; what goes wrong here has one name outside."""
+        """Everything that sees the inputs; what goes wrong here has fixed words outside."""
+        session = keys.record.digest
+        opened: OpenedInputs | None = None
+        reason = ""
         try:
+            opened = keys.sealing.open(sealed, session)
             outputs = started.model.run(opened.tensors)
             statement = self._statement(started, opened.tensors, outputs, nonce, opened.salt)
             return statement, seal_outputs(outputs, opened, session, statement.digest)
+        except SealError as error:
+            reason = str(error)  # fixed words too
         except Exception:  # noqa: BLE001 - its text and its cause could tell of the inputs
-            failed = True
-        assert failed
+            pass
+        if opened is None and reason:
+            raise UsageError(f"sealed inputs: {reason}; seal them to the session of this enclave")
         raise BackendFailed(
             "sealed inputs: the model does not run on them (names, types or shapes that are not "
             "the model's, too much memory or time); which of these stays inside"

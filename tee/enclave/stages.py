@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -46,32 +47,38 @@ def runtime() -> dict[str, JSON]:
     return {"name": NAME, "version": _VERSION, "settings": SETTINGS}
 
 
+@dataclass
+class _Run:
+    """One run: when it has to end, by the monotonic clock, and what makes it end."""
+
+    options: Any
+    end: float
+    late: bool = False
+
+
 class _Watch:
     """Ends a run that takes too long: onnxruntime looks at a flag before each node."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._end: float | None = None
-        self._options: Any = None
-        self.late = False
+        self._run: _Run | None = None
         threading.Thread(target=self._look, daemon=True).start()
 
-    def begin(self, options: Any) -> None:
-        self.late = False
-        self._options = options
-        self._end = time.monotonic() + self._seconds
+    def begin(self, options: Any) -> _Run:
+        self._run = _Run(options, time.monotonic() + self._seconds)
+        return self._run
 
     def end(self) -> None:
-        self._end = None
+        self._run = None
 
     def _look(self) -> None:
         # A thread that waits costs nothing; one for each run would cost more than a small model.
         while True:
             time.sleep(_LOOK_SECONDS)
-            end = self._end
-            if end is not None and time.monotonic() > end:
-                self.late = True
-                self._options.terminate = True
+            run = self._run  # read once: the next run is another one, with a time of its own
+            if run is not None and time.monotonic() > run.end:
+                run.late = True
+                run.options.terminate = True
 
 
 class Runner:
@@ -121,12 +128,11 @@ class Runner:
         self._check(inputs)
         options = ort.RunOptions()
         watch = self._watch
-        if watch is not None:
-            watch.begin(options)
+        run = None if watch is None else watch.begin(options)
         try:
             found = self._session.run(list(self.outputs), dict(inputs), options)
         except Exception as error:
-            if watch is not None and watch.late:
+            if run is not None and run.late:
                 raise BackendFailed(
                     f"{self._name}: expected an end within {self._seconds:g} s, it still ran; "
                     "raise --time-limit",

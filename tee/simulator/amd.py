@@ -7,7 +7,6 @@ say what it is. RSA keys take seconds to make: they are made once and stored.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +14,7 @@ from typing import Any, Final, Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from proofml.errors import UsageError
 from proofml.tee.amd_collateral import (
@@ -33,6 +27,7 @@ from proofml.tee.amd_collateral import (
     TCB_OIDS,
     write_collateral,
 )
+from proofml.tee.simulator import key_folder
 from proofml.tee.simulator.amd_certificates import (
     Key,
     Link,
@@ -49,7 +44,6 @@ DAY: Final = 86400
 YEAR: Final = 365 * DAY
 _RSA: Final = ("ark", "ask", "asvk")
 _EC: Final = ("vcek", "vlek")
-_ROOT_FILE: Final = "root.der"
 PROVIDER: Final = "simulated provider"
 
 
@@ -101,12 +95,8 @@ class AmdAuthority:
 
     def save(self, folder: Path) -> None:
         """Write the keys (readable by the owner alone) and the root's certificate."""
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name, key in self.keys.items():
-            data = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            _write(folder / f"{name}.pem", data)
-        _write(folder / "product", self.product.encode("ascii"))
-        _write(folder / _ROOT_FILE, self.root_der)
+        key_folder.save(folder, self.keys, self.root_der)
+        key_folder.write(folder / "product", self.product.encode("ascii"))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -115,30 +105,17 @@ class AmdAuthority:
         Raises:
             UsageError: it is not there, or broken.
         """
-        keys: dict[str, Key] = {}
         try:
-            for name in (*_RSA, *_EC):
-                # Validating an RSA key takes half a second; whoever can write here needs no tricks.
-                key = load_pem_private_key(
-                    (folder / f"{name}.pem").read_bytes(),
-                    None,
-                    unsafe_skip_rsa_key_validation=True,
-                )
-                wanted = rsa.RSAPrivateKey if name in _RSA else ec.EllipticCurvePrivateKey
-                if not isinstance(key, wanted):
-                    raise TypeError(f"{name}.pem holds a key of another kind")
-                keys[name] = key
+            found: dict[str, Key] = {
+                **key_folder.load_rsa(folder, _RSA),
+                **key_folder.load_elliptic(folder, _EC),
+            }
             product = (folder / "product").read_text(encoding="ascii")
             if product not in LAYOUTS:
                 raise ValueError(f"product {product!r} is not known")
-            found = cls(keys, (folder / _ROOT_FILE).read_bytes(), product)
-            if found.root.public_key() != keys["ark"].public_key():
-                raise ValueError(f"{_ROOT_FILE} is not the certificate of ark.pem")
-            return found
+            return cls(found, key_folder.load_root(folder, "ark", found["ark"]), product)
         except (OSError, ValueError, TypeError) as error:
-            raise UsageError(
-                f"simulated AMD root in {folder}: {error}; delete the folder to get a new one"
-            ) from error
+            raise key_folder.broken("AMD", folder, error) from error
 
     @property
     def chip_id(self) -> bytes:
@@ -249,12 +226,3 @@ class AmdAuthority:
             others["policy"] = others.get("policy", POLICY) | DEBUG
         claims = self.claims(report_data=report_data, vlek=vlek, **others)
         return self.sign(claims.to_bytes(), vlek=vlek)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace the file as a whole; from its first byte on it is its owner's alone."""
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-    part.replace(path)

@@ -8,7 +8,6 @@ that are made once and stored.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,7 +29,7 @@ from cwt import (
     COSEKeyTypes,
 )
 
-from proofml.errors import UsageError
+from proofml.tee.simulator import key_folder
 
 Key: TypeAlias = ec.EllipticCurvePrivateKey
 
@@ -45,7 +44,6 @@ DAY: Final = 24 * HOUR
 _INSTANCE: Final = "i-00000000000000001"
 MODULE_ID: Final = f"{_INSTANCE}-enc0000000000000001"
 _KEYS: Final = ("root", "region", "zone", "instance", "enclave")
-_ROOT_FILE: Final = "root.der"
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,15 +180,7 @@ class AwsAuthority:
 
     def save(self, folder: Path) -> None:
         """Write the keys (readable by the owner alone) and the root's certificate."""
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name, key in self._keys.items():
-            data = key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-            _write(folder / f"{name}.pem", data)
-        _write(folder / _ROOT_FILE, self.root_der)
+        key_folder.save(folder, self._keys, self.root_der)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -199,19 +189,11 @@ class AwsAuthority:
         Raises:
             UsageError: it is not there, or broken.
         """
-        keys: dict[str, Key] = {}
         try:
-            for name in _KEYS:
-                data = (folder / f"{name}.pem").read_bytes()
-                key = serialization.load_pem_private_key(data, None)
-                if not isinstance(key, ec.EllipticCurvePrivateKey):
-                    raise TypeError(f"{name}.pem holds no elliptic-curve key")
-                keys[name] = key
-            return cls(keys, (folder / _ROOT_FILE).read_bytes())
+            found = key_folder.load_elliptic(folder, _KEYS)
+            return cls(found, key_folder.load_root(folder, "root", found["root"]))
         except (OSError, ValueError, TypeError) as error:
-            raise UsageError(
-                f"simulated AWS root in {folder}: {error}; delete the folder to get a new one"
-            ) from error
+            raise key_folder.broken("AWS", folder, error) from error
 
     def links(self, now: int) -> tuple[Link, ...]:
         """The chain below the root for an enclave that was started a moment before `now`."""
@@ -329,12 +311,3 @@ class AwsAuthority:
     def collateral(self, now: int) -> bytes:
         """None: a Nitro document carries its certificates."""
         return b""
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace the file as a whole; from its first byte on it is its owner's alone."""
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-    part.replace(path)

@@ -21,7 +21,7 @@ from proofml.errors import BackendFailed, UsageError
 from proofml.store import Store
 from proofml.tee.config import CONFIG_EVENT, CONFIG_REGISTERS, config_event, config_id, host_data
 from proofml.tee.eventlog import EventLog
-from proofml.tee.known_simulators import ROOT_FILE, folder
+from proofml.tee.known_simulators import folder
 from proofml.tee.measure import CODE_REGISTERS, code_measurement
 from proofml.tee.platform import Attestation, Platform
 from proofml.tee.quoter import REPORT_DATA_BYTES
@@ -64,7 +64,6 @@ def open_authority(store: Store, platform: Platform, now: int | None = None) -> 
             part = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
             try:
                 made.save(part)
-                (part / ROOT_FILE).write_bytes(made.root_der)  # where verifiers look for it
                 part.replace(place)
             finally:
                 shutil.rmtree(part, ignore_errors=True)

@@ -9,7 +9,6 @@ of P-256 and SHA-256. `dcap-qvl` accepts them under this root. Names say what it
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
@@ -18,16 +17,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from proofml.errors import UsageError
 from proofml.tee.platform import Platform
+from proofml.tee.simulator import key_folder
 from proofml.tee.simulator.intel_bodies import (
     SGX_DEBUG,
     SGX_FLAGS,
@@ -75,7 +68,6 @@ QE_PRODUCT: Final[Mapping[Platform, int]] = {Platform.SGX: 1, Platform.TDX: 2}
 QE_ATTRIBUTES: Final = bytes.fromhex("11000000000000000000000000000000")
 _VENDOR: Final = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
 _KEYS: Final = ("root", "platform", "pck", "tcb", "attestation")
-_ROOT_FILE: Final = "root.der"
 
 
 def raw_signature(key: Key, message: bytes) -> bytes:
@@ -112,11 +104,7 @@ class IntelAuthority:
 
     def save(self, folder: Path) -> None:
         """Write the keys (readable by the owner alone) and the root's certificate."""
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for name, key in self.keys.items():
-            data = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-            _write(folder / f"{name}.pem", data)
-        _write(folder / _ROOT_FILE, self.root_der)
+        key_folder.save(folder, self.keys, self.root_der)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -125,18 +113,11 @@ class IntelAuthority:
         Raises:
             UsageError: it is not there, or broken.
         """
-        keys: dict[str, Key] = {}
         try:
-            for name in _KEYS:
-                key = load_pem_private_key((folder / f"{name}.pem").read_bytes(), None)
-                if not isinstance(key, ec.EllipticCurvePrivateKey):
-                    raise TypeError(f"{name}.pem holds a key of another kind")
-                keys[name] = key
-            return cls(keys, (folder / _ROOT_FILE).read_bytes())
+            found = key_folder.load_elliptic(folder, _KEYS)
+            return cls(found, key_folder.load_root(folder, "root", found["root"]))
         except (OSError, ValueError, TypeError) as error:
-            raise UsageError(
-                f"simulated Intel root in {folder}: {error}; delete the folder to get a new one"
-            ) from error
+            raise key_folder.broken("Intel", folder, error) from error
 
     # -- certificates ---------------------------------------------------------------------
 
@@ -333,12 +314,3 @@ class IntelAuthority:
             qe_attributes=QE_ATTRIBUTES,
         )
         return made.to_bytes(sign=raw_signature, without_identity=without_identity)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace the file as a whole; from its first byte on it is its owner's alone."""
-    part = path.with_name(path.name + ".part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(data)
-    part.replace(path)

@@ -20,7 +20,8 @@ Sign = Callable[[Key, bytes], bytes]
 
 _DATE = "%Y-%m-%dT%H:%M:%SZ"
 _TCB_DATE, _OLD_DATE = "2024-03-13T00:00:00Z", "2023-08-09T00:00:00Z"
-_EVALUATION = 17
+#: Number of the evaluation that the simulated collateral is of.
+EVALUATION = 17
 #: Of what is one level behind.
 OLD_ADVISORIES: Final = ("SIMULATED-SA-0001",)
 #: How far behind the levels are: of the platform and its module, and of the quoting enclave.
@@ -77,7 +78,7 @@ class Collateral:
             "fmspc": self.fmspc.hex().upper(),
             "pceId": PCE_ID.hex().upper(),
             "tcbType": 0,
-            "tcbEvaluationDataNumber": _EVALUATION,
+            "tcbEvaluationDataNumber": EVALUATION,
         }
         if tdx:
             found |= {"tdxModule": _MODULE, "tdxModuleIdentities": self._modules()}
@@ -112,7 +113,7 @@ class Collateral:
         """Identity of the quoting enclave, version 2: two levels as well."""
         svn = self.svns["qe"]
         return self._dated("TD_QE" if self.platform is Platform.TDX else "QE", 2) | {
-            "tcbEvaluationDataNumber": _EVALUATION,
+            "tcbEvaluationDataNumber": EVALUATION,
             "miscselect": "00000000",
             "miscselectMask": "FFFFFFFF",
             "attributes": self.qe_attributes.hex().upper(),

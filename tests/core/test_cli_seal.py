@@ -318,6 +318,17 @@ def test_nothing_is_overwritten(proven: Cli) -> None:
     assert Path("x.secret").read_bytes() == before["x.secret"]
 
 
+@pytest.mark.parametrize("secret", ["same", "./same", "link/same"])
+def test_two_files_of_two_names(cli: Cli, secret: str) -> None:
+    """Else the sealed file would take the secret's place, and nobody could open the outputs."""
+    Path("link").symlink_to(".")
+    for more in ((), ("--force",)):
+        done = cli(*SEAL, "-o", "same", "--secret", secret, *more)
+        assert done.code == 2
+        assert "two names" in done.err
+        assert not Path("same").exists()
+
+
 def test_no_secret_without_sealed_inputs(cli: Cli) -> None:
     """Where the second file cannot be written, the first one is of nothing."""
     done = cli(*SEAL, "-o", "no folder/x.sealed")

@@ -72,6 +72,11 @@ def test_threads(tmp_path: Path) -> None:
     assert found == {"RAYON_NUM_THREADS": "3", "OMP_NUM_THREADS": "3", "MALLOC_ARENA_MAX": "4"}
 
 
+def test_onnxruntime_leaves_nothing_below_the_home(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    assert probe(tmp_path, "runtime") == []
+
+
 def test_large_result(tmp_path: Path) -> None:
     assert len(probe(tmp_path, "large", {"size": 8 * MIB})) == 8 * MIB
 
@@ -169,7 +174,22 @@ def test_result_that_is_no_json(tmp_path: Path) -> None:
     assert "not JSON serializable" in str(error)
 
 
-@pytest.mark.parametrize("text", ["nonsense", "[]", "{}", '{"event": "progress"}', "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nonsense",
+        "[]",
+        "{}",
+        '{"event": "progress"}',
+        "\x00",
+        '{"event": "progress", "stage": 1, "fraction": null}',
+        '{"event": "progress", "stage": "s", "fraction": "half"}',
+        '{"event": "error", "type": 1, "message": "m"}',
+        '{"event": "error", "type": "ValueError", "message": []}',
+        "[" * 100_000,
+    ],
+    ids=range(10),
+)
 def test_garbage_on_the_channel(tmp_path: Path, text: str) -> None:
     error = failed(tmp_path, "garbage", {"text": text})
     assert error.kind == "exit"

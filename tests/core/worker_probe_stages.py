@@ -34,6 +34,16 @@ def environment(job: Job) -> dict[str, str | None]:
     return {name: os.environ.get(name) for name in names}
 
 
+def runtime(job: Job) -> list[str]:
+    """What importing onnxruntime leaves below the home."""
+    home = job.folder / "home"
+    home.mkdir()
+    os.environ.update(HOME=str(home), XDG_CACHE_HOME=str(home / "cache"))
+    import onnxruntime  # noqa: F401
+
+    return [str(path) for path in home.rglob("*")]
+
+
 def interpreter(job: Job) -> str:
     return os.environ["PROBE_INTERPRETER"]
 

@@ -63,3 +63,15 @@ def test_row_says_what_the_metadata_says(name: str) -> None:
     if name == "numpy":  # the list of bundled parts changes from release to release
         stated, found = stated.split(" ")[0], found.split(" ")[0]
     assert found == stated
+
+
+def test_vectors_of_others_are_named() -> None:
+    page = (ROOT / "docs" / "licences.md").read_text("utf-8")
+    files = [
+        path
+        for path in (ROOT / "tests" / "vectors").rglob("*.json")
+        if b'"licence"' in path.read_bytes()[:4096]
+    ]
+    assert files
+    for path in files:
+        assert f"`{path.relative_to(ROOT).as_posix()}`" in page

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
 import pytest
 
 from proofml.zkml.sumcheck import checks
-from proofml.zkml.sumcheck.params import Params
+from proofml.zkml.sumcheck.params import Params, choose
 from proofml.zkml.sumcheck.soundness import Shape, soundness_report
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "sumcheck"
@@ -43,6 +44,24 @@ def test_every_term_is_on_the_page() -> None:
         row = re.search(rf"^\| {name} \|.*$", page, re.MULTILINE)
         assert row is not None, name
         assert f"| {term.status} |" in row[0], (name, term.status)
+
+
+def test_the_table_of_sizes_is_what_the_code_gives() -> None:
+    """Parameters as `choose` takes them by default, and the report's bits, rounded down."""
+    page = (FOLDER / "soundness.md").read_text("utf-8")
+    table = re.findall(r"^\| 2\^(\d+), 2\^(\d+) \| (\d+) \|(.*)\|$", page, re.MULTILINE)
+    assert len(table) == 3
+    for x, w, leaves, rest in table:
+        trees = {"X": int(x), "W": int(w)}
+        params = choose(trees)
+        report = soundness_report(params, Shape(int(leaves), 10, 12, 100, (), trees))
+        bits = {term.name: term.bits for term in report.terms}
+        shown = [bits[name] for name in ("lookup challenges", "columns fold", "queries")]
+        assert [cell.strip() for cell in rest.split("|")] == [
+            f"{params.mu}; {', '.join(map(str, params.folds))}",
+            *(f"{math.floor(100 * value) / 100:.2f}" for value in (*shown, report.total)),
+        ]
+        assert f"(rate {params.rate}, {params.queries} queries, {params.grind} bits of work" in page
 
 
 def test_every_vector_family_is_on_the_page() -> None:

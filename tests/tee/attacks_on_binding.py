@@ -299,6 +299,20 @@ def replayed_in_another_file(platform: Platform, mode: Mode) -> Forged:
 
 
 @attack("tee.15", ONE)
+def replayed_when_the_nonce_is_forgotten(platform: Platform, mode: Mode) -> Forged:
+    """A good proof, for the second time, of a nonce that has expired since, and is pinned."""
+    path, _ = store()
+    before = int(time.time()) - 1000
+    nonce = Nonces(path).issue(before)
+    enclave = Enclave.start(platform, mode)
+    found = enclave.infer(nonce=nonce)
+    Nonces(path).consume(nonce, found.statement.digest, before)
+    Nonces(path).issue(int(time.time()))  # which forgets what has expired
+    victim = Verifier({"nonces": str(path)}, expect=Expectation(model=model(), nonce=nonce))
+    return Forged(enclave.proof(found), victim)
+
+
+@attack("tee.15", ONE)
 def nonce_that_nobody_issued(platform: Platform, mode: Mode) -> Forged:
     path, _ = store()
     enclave = Enclave.start(platform, mode)

@@ -14,6 +14,7 @@ from proofml.canonical import dumps
 from proofml.tee.binding import Mode
 from proofml.tee.platform import Platform
 from proofml.tee.simulator import amd_report
+from proofml.tee.simulator.intel_collateral import EVALUATION
 
 from .attacks import (
     ALL,
@@ -417,6 +418,15 @@ def firmware_that_was_set_back(platform: Platform, mode: Mode) -> Forged:
     levels = {f"{name}_svn": number for name, number in amd_report.TCB.items()}
     levels["snp_svn"] += 1
     return Forged(Enclave.start(platform, mode).proof(), Verifier({"min_svn": levels}))
+
+
+@attack("tee.19", INTEL)
+def collateral_of_an_older_evaluation(platform: Platform, mode: Mode) -> Forged:
+    """Which Intel signs anew for months; it knows of fewer holes."""
+    return Forged(
+        Enclave.start(platform, mode).proof(),
+        Verifier({"min_svn": {**LEVELS, "tcb_evaluation": EVALUATION + 1}}),
+    )
 
 
 @attack("tee.19", (Platform.SGX,))

@@ -254,6 +254,14 @@ def test_advisories() -> None:
     assert not judge(one, TeePolicy(advisories=frozenset(names)), pins)[2]
 
 
+@pytest.mark.parametrize("platform", [Platform.TDX, Platform.SGX])
+def test_a_status_that_is_missing(platform: Platform) -> None:
+    """Intel publishes one for every machine: without it nothing was compared."""
+    name, value = next(iter(CODE[platform].items()))
+    one = verified(platform, tcb_status=None)
+    refused(one, "tee.18", None, [reference(platform, **{name: value})])
+
+
 def test_no_status_is_not_a_good_one() -> None:
     opinions, checks, _ = judge(verified(Platform.NITRO))
     assert result(checks, "tee.18") is Result.SKIPPED
@@ -283,6 +291,21 @@ def test_levels_that_nobody_bounds_are_assumed() -> None:
         assert not objections
         assert checks.assumptions == {about.SVN_UNPINNED}
         assert left_out in notes(opinions)["tee.19 firmware is recent enough"]
+
+
+@pytest.mark.parametrize("platform", [Platform.TDX, Platform.SGX])
+def test_an_old_evaluation_is_refused_where_one_is_named(platform: Platform) -> None:
+    """Intel signs several at once, and the sender chooses among them."""
+    one = verified(platform, svns={"isv_svn": 3, "tcb_evaluation": 18})
+    register = "mrtd" if platform is Platform.TDX else "mrenclave"
+    pins = [reference(platform, **{register: CODE[platform][register]})]
+    for least, objected in ((18, False), (19, True)):
+        _, checks, objections = judge(one, TeePolicy(min_svn={"tcb_evaluation": least}), pins)
+        assert not checks.assumptions
+        assert any(reason.startswith("tee.19") for reason in objections) is objected
+    _, checks, objections = judge(one, TeePolicy(), pins)
+    assert not objections
+    assert checks.assumptions == {about.SVN_UNPINNED}
 
 
 def test_versions_of_other_platforms_and_generations() -> None:
@@ -433,8 +456,8 @@ def real(vectors: Path, platform: Platform) -> Verified:
 
 #: What the strict policy says of it, where nothing is pinned: objections and assumptions.
 REAL = {
-    Platform.TDX: (set(), {about.MEASUREMENT_UNPINNED}),
-    Platform.SGX: ({"tee.18"}, {about.MEASUREMENT_UNPINNED}),
+    Platform.TDX: (set(), {about.MEASUREMENT_UNPINNED, about.SVN_UNPINNED}),
+    Platform.SGX: ({"tee.18"}, {about.MEASUREMENT_UNPINNED, about.SVN_UNPINNED}),
     Platform.SEV_SNP: ({"tee.17"}, {about.MEASUREMENT_UNPINNED, about.SVN_UNPINNED}),
     Platform.NITRO: (set(), {about.MEASUREMENT_UNPINNED}),
 }
@@ -456,6 +479,7 @@ def test_a_policy_that_takes_the_real_enclave(vectors: Path) -> None:
     policy = TeePolicy(
         tcb_statuses=frozenset({"ConfigurationAndSWHardeningNeeded"}),
         advisories=frozenset(found.advisories),
+        min_svn={"tcb_evaluation": found.svns["tcb_evaluation"]},
     )
     pins = [reference(Platform.SGX, mrenclave=found.measurements["mrenclave"])]
     _, checks, objections = judge(found, policy, pins)
@@ -472,9 +496,10 @@ def test_the_real_image_is_pinned_as_a_whole(vectors: Path) -> None:
     found = real(vectors, Platform.TDX)
     names = ("mrtd", "rtmr0", "rtmr1", "rtmr2")
     whole = {name: found.measurements[name] for name in names}
-    assert not judge(found, None, [reference(**whole)])[1].assumptions
+    policy = TeePolicy(min_svn={"tcb_evaluation": found.svns["tcb_evaluation"]})
+    assert not judge(found, policy, [reference(**whole)])[1].assumptions
     for name in names:
         some = {key: value for key, value in whole.items() if key != name}
-        _, checks, objections = judge(found, None, [reference(**some)])
+        _, checks, objections = judge(found, policy, [reference(**some)])
         assert not objections
         assert checks.assumptions == {about.MEASUREMENT_UNPINNED}

@@ -110,6 +110,7 @@ def test_it_is_stored_for_its_owner_alone_and_loaded_again(tmp_path: Path) -> No
         lambda folder: (folder / "zone.pem").unlink(),
         lambda folder: (folder / "zone.pem").write_bytes(b"no key"),
         lambda folder: (folder / "root.der").write_bytes(b"\x30\x03\x02\x01\x00"),
+        lambda folder: (folder / "root.der").write_bytes(aws.AwsAuthority.create(NOW).root_der),
     ],
 )
 def test_a_broken_store_says_what_to_do(tmp_path: Path, damage: object) -> None:

@@ -287,13 +287,13 @@ def test_a_process_that_is_not_isolated_says_so() -> None:
 
 def test_padding_and_spelling_are_taken_off_by_the_prover() -> None:
     """What guests and services add does not reach a proof; a proof has one form."""
-    from proofml.canonical import loads
+    from proofml.canonical import dumps, loads
     from proofml.tee.one_form import check_form, normalised
 
     enclave = Enclave.start(Platform.TDX, Mode.INFERENCE)
     plain = enclave.parts(enclave.infer()).attestation
     value = loads(plain.collateral)
-    spelt = {**value, "pck_crl": value["pck_crl"].upper()}
+    spelt = {**value, "pck_crl": value["pck_crl"].upper(), "pck_certificate_chain": None}
     padded = replace(
         plain, quote=plain.quote + bytes(100), collateral=json.dumps(spelt, indent=1).encode()
     )
@@ -302,6 +302,13 @@ def test_padding_and_spelling_are_taken_off_by_the_prover() -> None:
     for one, number in (
         (replace(plain, quote=padded.quote), "tee.3"),
         (replace(plain, collateral=padded.collateral), "tee.2"),
+        (replace(plain, collateral=dumps({**value, "pck_certificate_chain": None})), "tee.2"),
+        (replace(plain, collateral=dumps({**value, "pck_crl": value["pck_crl"].upper()})), "tee.2"),
+        (replace(plain, collateral=plain.collateral + b"\n"), "tee.2"),
+        (replace(plain, collateral=b"no JSON"), "tee.2"),
+        (replace(plain, collateral=b"1.5"), "tee.2"),
+        (replace(plain, collateral=b'"\\ud800"'), "tee.2"),
+        (replace(plain, collateral=b"[" * 100_000), "tee.2"),
     ):
         with pytest.raises(VerificationError) as caught:
             check_form(one)

@@ -294,7 +294,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 def write_policy(*lines: str) -> None:
-    table = ['measurements = "own-installation"', f'challenge = "{b"asked".hex()}"', *lines]
+    table = [
+        'measurements = "own-installation"',
+        "min_svn = { tcb_evaluation = 17 }",
+        f'challenge = "{b"asked".hex()}"',
+        *lines,
+    ]
     Path("p.toml").write_text("\n".join(["version = 1", "[backends.tee]", *table, ""]))
 
 
@@ -408,6 +413,15 @@ def test_one_server_a_socket(cli: Cli, served: Served) -> None:
     assert done.code == 2
     assert "a server is running there" in done.err
     assert served.socket.exists()
+
+
+def test_no_socket_without_a_session_file(cli: Cli) -> None:
+    authority(Platform.TDX)
+    words = ("--platform", "tdx", "--socket", "s", "--session-file", "none/session")
+    done = cli("tee", "serve", "model.onnx", *words)
+    assert done.code == 2
+    assert "none/session: cannot be written" in done.err
+    assert not Path("s").exists()
 
 
 def test_receipts_for_contracts(cli: Cli, tmp_path: Path) -> None:

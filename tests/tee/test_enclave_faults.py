@@ -16,7 +16,7 @@ from proofml.errors import BackendFailed, UnsupportedModel, UsageError
 from proofml.tee.binding import (
     Mode,
 )
-from proofml.tee.enclave import host
+from proofml.tee.enclave import child, host
 from proofml.tee.enclave.host import Host
 from proofml.tee.platform import Attestation
 from proofml.tee.receipt_chain import check_segment
@@ -103,6 +103,40 @@ def test_a_closed_enclave_is_gone() -> None:
     assert not enclave.alive()
     with pytest.raises(UsageError, match="closed"):
         enclave.infer(values())
+
+
+def test_closing_does_not_wait_for_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor do those who wait for their turn: each is told that the enclave was closed."""
+    monkeypatch.setattr(child, "STOP_SECONDS", 0.5)
+    enclave = started(endless(), Mode.SESSION, limits=Limits(seconds=60))
+    number, told = enclave.process_id, []
+
+    def work() -> None:
+        with pytest.raises((BackendFailed, UsageError), match="closed") as caught:
+            enclave.infer({"count": np.array(2**40), "x": np.zeros(1, np.float32)})
+        told.append(caught.value)
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    begin = time.monotonic()
+    enclave.close()
+    assert time.monotonic() - begin < 5
+    for thread in threads:
+        thread.join(5)
+    assert len(told) == 2
+    assert gone(number)
+
+
+def test_a_receipt_that_was_lost_ends_the_chain(session: Host) -> None:
+    """What comes after a gap nobody could check, so it is not handed out."""
+    session.infer(values())
+    with session._child.speaking(5):  # as if the reply had not come through
+        session._child.ask(host._request(values(), None), 5, "lost")
+    for _ in range(2):
+        with pytest.raises(BackendFailed, match="expected receipt number 1, got"):
+            session.infer(values())
 
 
 def gone(number: int) -> bool:

@@ -21,6 +21,7 @@ from proofml.tee.enclave.isolation import ISOLATION
 from proofml.tee.enclave.rehearsal import _NoQuoter, _Same, rehearse
 from proofml.tee.enclave.remote import serve
 from proofml.tee.enclave.service import Service
+from proofml.tee.sealing import SealingKey
 
 from .enclave_cases import (
     PlainQuoter,
@@ -66,6 +67,27 @@ def test_an_enclave_starts_once() -> None:
     one = service()
     assert answered(Frame(START, {"model": b"model"}), one)["ok"]
     assert "already" in answered(Frame(START, {"model": b"model"}), one)["message"]
+
+
+@pytest.mark.parametrize(
+    "fault", [RuntimeError("123457"), MemoryError("an array of 123457"), KeyError("123457")]
+)
+def test_faults_while_a_message_is_opened_say_nothing(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    """Whatever fails after the message was decrypted has the words of every other failure."""
+
+    def broken(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr(SealingKey, "open", broken)
+    one = service()
+    assert answered(Frame(START, {"model": b"model"}), one)["ok"]
+    request = Frame({"op": "infer-sealed", "nonce": None}, {"sealed": b"message"})
+    found = answered(request, one)
+    assert (found["ok"], found["error"]) == (False, "failed")
+    assert "which of these stays inside" in found["message"]
+    assert "123457" not in found["message"]
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,30 @@ def test_s_out_of_range(s: int, v: int) -> None:
     assert ethereum.recover(TEXT, forged) is None
 
 
+@pytest.mark.parametrize("s", [1, ethereum.ORDER // 2])
+def test_the_ends_of_the_range_of_s(s: int) -> None:
+    """With any r that is a point, such an s is a signature by some key."""
+    forged = ethereum.sign(KEY, TEXT)[:32] + s.to_bytes(32, "big")
+    found = {ethereum.recover(TEXT, forged + bytes([v])) for v in (27, 28)}
+    assert len(found) == 2
+    assert None not in found
+
+
+def test_the_least_r() -> None:
+    """x = 1 is on two points of the curve, so each v gives a key of its own."""
+    forged = (1).to_bytes(32, "big") + (1).to_bytes(32, "big")
+    found = {ethereum.recover(TEXT, forged + bytes([v])) for v in (27, 28)}
+    assert len(found) == 2
+    assert None not in found
+
+
+@pytest.mark.parametrize("size", [*range(65), 66, 97, 130])
+def test_other_lengths(size: int) -> None:
+    """Cut short or with something behind it, a good signature is none."""
+    signature = ethereum.sign(KEY, TEXT)
+    assert ethereum.recover(TEXT, (signature + bytes(65))[:size]) is None
+
+
 def test_r_that_is_no_point() -> None:
     """x = 5 is on no point of the curve: recovery fails, and is refused without an exception."""
     forged = (5).to_bytes(32, "big") + (1).to_bytes(32, "big")
@@ -138,11 +162,35 @@ def test_each_bit(bit: int) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    [b"", PUBLIC[:-1], PUBLIC + b"\0", b"\x04" + PUBLIC[1:], bytes(33), b"\x02" + b"\xff" * 32],
+    [
+        b"",
+        PUBLIC[:-1],
+        PUBLIC + b"\0",
+        b"\x04" + PUBLIC[1:],
+        bytes(33),
+        b"\x02" + b"\xff" * 32,
+        b"\x02" + (5).to_bytes(32, "big"),
+        KEY.public_key.format(compressed=False),
+    ],
 )
 def test_what_is_no_key(key: bytes) -> None:
     assert ethereum.is_key(PUBLIC)
     assert not ethereum.is_key(key)
+
+
+def test_no_key_has_no_address() -> None:
+    with pytest.raises(ValueError, match="public key"):
+        ethereum.address(b"\x02" + b"\xff" * 32)
+
+
+def test_the_order_of_the_group() -> None:
+    """The highest secret key is the order less one (its point is the mirrored generator)."""
+    highest = PrivateKey((ethereum.ORDER - 1).to_bytes(32, "big"))
+    one = PrivateKey((1).to_bytes(32, "big"))
+    assert highest.public_key.format()[1:] == one.public_key.format()[1:]
+    assert highest.public_key.format() != one.public_key.format()
+    with pytest.raises(ValueError, match=r"[Ss]ecret"):
+        PrivateKey(ethereum.ORDER.to_bytes(32, "big"))
 
 
 def test_generate() -> None:

@@ -375,6 +375,15 @@ def test_a_table_of_another_form_is_refused(data: bytes) -> None:
         table_collateral(data)
 
 
+def test_a_certificate_of_no_version_is_refused(certificates: dict[str, bytes]) -> None:
+    """The host wrote the table, and it may write anything."""
+    version, none = b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x05"
+    assert version in certificates["ASK"]
+    data = table({**certificates, "ASK": certificates["ASK"].replace(version, none, 1)})
+    with pytest.raises(BackendFailed, match="table of certificates"):
+        table_collateral(data)
+
+
 # -- Nitro ----------------------------------------------------------------------------------------
 
 
@@ -453,6 +462,15 @@ def test_a_nitro_enclave_measures_and_quotes(device: NsmDevice, module: Security
     assert set(module.requests) == {IOCTL_RAW}
     with pytest.raises(UsageError, match="locked since"):
         quoter.extend("late", b"")
+
+
+def test_a_document_travels_without_the_tag(device: NsmDevice, module: SecurityModule) -> None:
+    """AWS describes it with one, and may come to write it."""
+    quoter = NsmQuoter(device)
+    bare = quoter.quote(DATA).quote
+    assert bare[:1] == b"\x84"
+    module.answers["Attestation"] = {"Attestation": {"document": b"\xd2" + bare}}
+    assert quoter.quote(DATA).quote == bare
 
 
 def test_the_ioctl_is_the_kernels() -> None:

@@ -6,8 +6,10 @@ He has the keys of the platform, and of who signs the texts where a test says so
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -26,6 +28,10 @@ from tests.tee.intel_cases import BODIES, DATA, TEXTS, Bench, body_with
 @pytest.fixture(params=sorted(BODIES))
 def bench(request: pytest.FixtureRequest, intel: IntelAuthority) -> Bench:
     return Bench(intel, request.param)
+
+
+#: In the place of a number.
+NO_EVALUATIONS = (None, True, "17", 17.5, -1, 1 << 32, [17])
 
 
 # -- tee.8 -------------------------------------------------------------------------------------
@@ -161,6 +167,7 @@ def test_tee_8_information_about_another_platform(bench: Bench) -> None:
         ("qe_identity", "attributes", "11000000000000010000000000000000"),
         ("qe_identity", "attributes", 17),
         ("qe_identity", "attributesMask", "FF"),
+        *((name, "tcbEvaluationDataNumber", value) for name in TEXTS for value in NO_EVALUATIONS),
     ],
 )
 def test_tee_8_texts_of_others_signed_as_they_should(
@@ -208,19 +215,125 @@ def test_tee_8_below_every_level(bench: Bench) -> None:
         assert bench.judge(authority.sign(body, NOW)) == "tee.8"
 
 
-def test_tee_8_a_module_that_intel_did_not_sign(intel: IntelAuthority) -> None:
-    """MRSIGNERSEAM is zeros for Intel's own; `dcap-qvl` compares it with the TCB information."""
-    bench = Bench(intel, "tdx-v4")
-    for at in (64, 111):
-        quote = intel.sign(body_with(bench.body, {at: 1}), NOW)
-        assert bench.judge(quote) == "tee.8 by dcap-qvl"
+@pytest.mark.parametrize("name", ["tdx-v4", "tdx-v5", "tdx-v5-td15"])
+@pytest.mark.parametrize("status", ["UpToDate", "Revoked"])
+@pytest.mark.parametrize("attributes", [1 << 28, 1 | 1 << 28, 1 << 28 | 1 << 29])
+def test_tee_8_a_module_that_intel_did_not_sign(
+    intel: IntelAuthority, name: str, status: str, attributes: int
+) -> None:
+    """MRSIGNERSEAM is zeros for Intel's own; also where other things are wrong with the guest."""
+    bench = Bench(intel, name)
+    made = bench.made(status=status)
+    for version in (0, 1):
+        body = bench.make(report_data=DATA, attributes=attributes, module=version)
+        assert bench.judge(intel.sign(body, NOW), made) == "accepted"
+        for at in (64, 111):
+            quote = intel.sign(body_with(body, {at: 1}), NOW)
+            assert bench.judge(quote, made) == "tee.8"
 
 
-def test_tee_8_a_service_domain(intel: IntelAuthority) -> None:
+Change = Callable[[dict[str, Any]], object]
+
+
+def module(*which: int, **values: object) -> Change:
+    """Of the base (0), the identity of version 3 (1) and that of version 1 (2)."""
+
+    def change(text: dict[str, Any]) -> None:
+        known = [text["tdxModule"], *text["tdxModuleIdentities"]]
+        for index in which:
+            known[index].update(values)
+
+    return change
+
+
+SIGNER, ATTRIBUTES = "01" * 48, "01" + "00" * 7
+#: What is changed, and which versions of the module are refused for it.
+MODULES: dict[str, tuple[Change, str]] = {
+    "the base module's signer": (module(0, mrsigner=SIGNER), "0"),
+    "the identity's signer": (module(2, mrsigner=SIGNER), "1"),
+    "the other identity's": (module(1, mrsigner=SIGNER), ""),
+    "a signer of 32 bytes": (module(0, 1, 2, mrsigner="00" * 32), "01"),
+    "a signer that is no text": (module(0, 1, 2, mrsigner=0), "01"),
+    "other attributes": (module(0, 1, 2, attributes=ATTRIBUTES), "01"),
+    "attributes that do not count": (
+        module(0, 1, 2, attributes=ATTRIBUTES, attributesMask="FE" + "FF" * 7),
+        "",
+    ),
+    "a short mask": (module(0, 1, 2, attributesMask="FF"), "01"),
+    "no mask": (module(0, 1, 2, attributesMask=None), "01"),
+    "no base module": (lambda text: text.pop("tdxModule"), "0"),
+    "no identities": (lambda text: text.pop("tdxModuleIdentities"), "1"),
+    "no identity of this version": (lambda text: text["tdxModuleIdentities"].pop(), "1"),
+    "identities of another form": (lambda text: text.update(tdxModuleIdentities=[7]), "1"),
+}
+BY_DCAP_QVL = {"no base module", "no identities", "identities of another form"}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_tee_8_modules_of_the_tcb_information(intel: IntelAuthority, name: str) -> None:
+    """Version 0 of a module is compared with the base, later ones with their identity."""
+    change, refused = MODULES[name]
+    for kind in ("tdx-v4", "tdx-v5-td15"):
+        bench = Bench(intel, kind)
+        made = bench.signed("tcb_info", change)
+        for version in (0, 1):
+            quote = intel.sign(bench.make(report_data=DATA, module=version), NOW)
+            found = bench.judge(quote, made)
+            if str(version) in refused:
+                assert found == "tee.8"
+            else:
+                # `dcap-qvl` wants the base in any case, and every text to be of its form.
+                assert found in {"accepted", "tee.8 by dcap-qvl"}
+                assert found == "accepted" or name in BY_DCAP_QVL
+
+
+@pytest.mark.parametrize("status", ["UpToDate", "OutOfDate", "Revoked"])
+@pytest.mark.parametrize("attributes", [1 << 28, 1 | 1 << 28, 1 << 28 | 1 << 29, 0])
+def test_tee_8_a_service_domain(intel: IntelAuthority, status: str, attributes: int) -> None:
     """What is bound to a domain may get into it, and nothing here appraises it."""
     bench = Bench(intel, "tdx-v5-td15")
-    body = bench.make(report_data=DATA, registers={"mrservicetd": b"m" * 48})
-    assert bench.judge(intel.sign(body, NOW)) == "tee.8 by dcap-qvl"
+    made = bench.made(status=status)
+    body = bench.make(report_data=DATA, attributes=attributes)
+    assert bench.judge(intel.sign(body, NOW), made) == "accepted"
+    for at in (600, 647):
+        assert bench.judge(intel.sign(body_with(body, {at: 1}), NOW), made) == "tee.8"
+
+
+def test_tee_8_the_library_finds_another_status(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two readings of one quote have to agree, in advisories as well."""
+    import dcap_qvl
+
+    library = dcap_qvl.verify_with_root_ca
+    made = bench.made(status="OutOfDate", advisories=("INTEL-SA-00001",))
+    for text in (
+        {"status": "UpToDate"},
+        {"status": "SWHardeningNeeded"},
+        {"advisory_ids": []},
+        {"advisory_ids": ["INTEL-SA-00001", "INTEL-SA-00002"]},
+    ):
+
+        class Report:
+            def __init__(self, *parts: Any, changes: dict[str, Any] = text) -> None:
+                self.text = json.dumps(json.loads(library(*parts).to_json()) | changes)
+
+            def to_json(self) -> str:
+                return self.text
+
+        monkeypatch.setattr(dcap_qvl, "verify_with_root_ca", Report)
+        assert bench.judge(None, made) == "tee.8"
+    monkeypatch.undo()
+    found = bench.verify(None, made)
+    assert (found.tcb_status, found.advisories) == ("OutOfDate", ("INTEL-SA-00001",))
+
+
+def test_which_evaluation_the_texts_are_of_is_said(bench: Bench) -> None:
+    """Whoever sends an old one, signed anew, is seen to do so."""
+    for name, key in zip(TEXTS, ("tcb evaluation", "qe evaluation"), strict=True):
+        assert bench.verify().details[key] == "17"
+        made = bench.signed(name, lambda text: text.update(tcbEvaluationDataNumber=12))
+        assert bench.verify(None, made).details[key] == "12"
 
 
 def test_tee_8_another_quoting_enclave(bench: Bench) -> None:

@@ -209,7 +209,12 @@ def test_stored_and_loaded_again(intel: IntelAuthority, tmp_path: Path) -> None:
 def test_what_is_stored_is_broken(intel: IntelAuthority, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="delete the folder"):
         IntelAuthority.load(tmp_path / "none")
-    for name, data in (("root.der", b"x"), ("pck.pem", b"x"), ("tcb.pem", OTHER_KEY)):
+    for name, data in (
+        ("root.der", b"x"),
+        ("root.der", IntelAuthority.create(NOW).root_der),
+        ("pck.pem", b"x"),
+        ("tcb.pem", OTHER_KEY),
+    ):
         intel.save(tmp_path / name)
         (tmp_path / name / name).write_bytes(data)
         with pytest.raises(UsageError, match="delete the folder"):

@@ -285,6 +285,32 @@ def test_the_same_user_can_neither_trace_nor_read(enclave: Host) -> None:
     assert enclave.alive()
 
 
+_TRACED = """
+import os, sys
+from proofml.tee.enclave import isolation
+# PTRACE_TRACEME: by the one that started us
+if sys.argv[1] == "traced" and isolation._libc().ptrace(0, 0, 0, 0) != 0:
+    sys.exit("not allowed")
+print(isolation.confine()["undumpable"], flush=True)
+"""
+
+
+def test_a_process_that_is_traced_already_says_so() -> None:
+    """Whoever traces it at that moment goes on reading its memory."""
+    said = {
+        how: subprocess.run(
+            [sys.executable, "-c", _TRACED, how], capture_output=True, text=True, check=False
+        )
+        for how in ("free", "traced")
+    }
+    if "not allowed" in said["traced"].stderr:
+        pytest.skip("this kernel lets nobody trace")
+    assert {how: done.stdout for how, done in said.items()} == {
+        "free": "True\n",
+        "traced": "False\n",
+    }
+
+
 # -- ends -----------------------------------------------------------------------------------------
 
 

@@ -329,6 +329,15 @@ def test_the_other_s_is_accepted_by_design_and_says_the_same() -> None:
     assert verify(GOOD[:-48] + (ORDER - s).to_bytes(48, "big")) == verify(GOOD)
 
 
+def test_a_tag_in_front_is_another_form_of_the_same() -> None:
+    """The tag of COSE_Sign1 is not signed: with it and without, there would be two files."""
+    tagged = AUTHORITY.quote(report_data=USER_DATA, now=NOW, pcrs=PCRS, chain=CHAIN, tagged=True)
+    assert judge(tagged[1:]) == "accepted"
+    for data in (tagged, b"\xd2" + GOOD):
+        error = refusal(data)
+        assert (error.check, error.expected) == ("tee.3", "none")
+
+
 # --- every byte ------------------------------------------------------------------------------
 
 FIELDS = nitro.parse(GOOD).fields

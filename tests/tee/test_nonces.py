@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from proofml.errors import BackendFailed, UsageError, VerificationError
 from proofml.tee import nonces as module
+from proofml.tee.binding import LATEST_TIME
 from proofml.tee.nonces import Nonces, Used
 from tests.tee.record_cases import STATEMENT, refusal, refused
 
@@ -109,6 +110,41 @@ def test_an_issued_nonce_keeps_its_expiry_when_it_is_pinned(store: Nonces) -> No
         store.consume(nonce, STATEMENT, NOW + 10_000, own=True)
 
 
+@pytest.mark.parametrize("use", [True, False], ids=["used", "not used"])
+def test_an_issued_nonce_that_was_forgotten_is_not_the_verifiers_own(path: Path, use: bool) -> None:
+    """It expired and is not in the file any more: pinned, it would else be accepted again."""
+    store = Nonces(path, lifetime=60)
+    nonce = store.issue(NOW)
+    if use:
+        store.consume(nonce, STATEMENT, NOW)
+    store.issue(NOW + 60)  # which forgets it
+    for again in (store, Nonces(path)):
+        with refused("tee.15", "has expired and was forgotten"):
+            again.consume(nonce, STATEMENT, NOW + 61, own=True)
+
+
+def test_nonces_that_another_store_issued_are_ones_own_here(store: Nonces, tmp_path: Path) -> None:
+    nonce = Nonces(tmp_path / "other").issue(NOW)
+    assert store.consume(nonce, STATEMENT, NOW, own=True).issued is None
+
+
+@pytest.mark.parametrize("bit", range(0, 256, 5))
+def test_what_differs_from_an_issued_nonce_by_a_bit_was_not_issued(store: Nonces, bit: int) -> None:
+    changed = bytearray(store.issue(NOW))
+    changed[bit // 8] ^= 1 << bit % 8
+    with refused("tee.15", "never issued here"):
+        store.consume(bytes(changed), STATEMENT, NOW)
+    assert store.consume(bytes(changed), STATEMENT, NOW, own=True).issued is None
+
+
+@pytest.mark.parametrize("size", [1, 31, 32, 33, 64])
+def test_own_nonces_of_any_length(store: Nonces, size: int) -> None:
+    nonce = bytes(range(size))
+    store.consume(nonce, STATEMENT, NOW, own=True)
+    with refused("tee.15"):
+        store.consume(nonce, STATEMENT, NOW, own=True)
+
+
 # -- time -----------------------------------------------------------------------------------------
 
 
@@ -123,6 +159,20 @@ def test_expiry(path: Path, after: int, accepted: bool) -> None:
     else:
         with refused("tee.15"):
             store.consume(nonce, STATEMENT, NOW + after)
+
+
+def test_a_nonce_holds_for_ten_minutes(store: Nonces) -> None:
+    first, second = store.issue(NOW), store.issue(NOW)
+    store.consume(first, STATEMENT, NOW + 599)
+    with refused("tee.15", f"holds from {NOW} to {NOW + 600}"):
+        store.consume(second, STATEMENT, NOW + 600)
+
+
+@pytest.mark.parametrize("now", [0, LATEST_TIME])
+def test_first_and_last_time(path: Path, now: int) -> None:
+    store = Nonces(path, lifetime=1, most=2)
+    store.consume(store.issue(now), STATEMENT, now)
+    store.consume(b"own", STATEMENT, now, own=True)
 
 
 def test_a_refused_use_uses_nothing_up(store: Nonces) -> None:
@@ -147,7 +197,7 @@ def test_a_clock_that_is_set_back_revives_nothing(path: Path) -> None:
 @given(
     st.lists(
         st.tuples(
-            st.sampled_from(["issue", "use", "use", "own"]),
+            st.sampled_from(["issue", "use", "use", "own", "pinned"]),
             st.integers(0, 3),
             st.sampled_from([0, 1, 49, 50, 99]),
         ),
@@ -165,19 +215,20 @@ def test_against_a_model(
     accepted: set[bytes] = set()
     for what, which, offset in steps:
         now = NOW + offset
-        if what == "use" and issued:
+        if what in ("use", "pinned") and issued:
             nonce = list(issued)[which % len(issued)]
             since = issued[nonce]
             allowed = nonce not in accepted | gone and since <= now < since + 50
         else:
             nonce = b"own %d" % which
-            allowed = what == "own" and nonce not in accepted
-        if what == "issue" or (what == "own" and allowed):
+            allowed = what in ("own", "pinned") and nonce not in accepted
+        if what == "issue" or (allowed and nonce not in issued):
             gone |= {old for old, since in issued.items() if since + 50 <= now}
         if what == "issue":
             issued[store.issue(now)] = now
             continue
-        found = refusal(partial(store.consume, nonce, STATEMENT, now, own=what == "own"))
+        own = what in ("own", "pinned")
+        found = refusal(partial(store.consume, nonce, STATEMENT, now, own=own))
         assert found == ("accepted" if allowed else "tee.15")
         accepted |= {nonce} if allowed else set()
 
@@ -221,7 +272,7 @@ def test_misuse(store: Nonces) -> None:
     for bad in (b"", bytes(65)):
         with pytest.raises(UsageError):
             store.consume(bad, STATEMENT, NOW)
-    for now in (-1, 2**70):
+    for now in (-1, LATEST_TIME + 1, 2**70):
         with pytest.raises(UsageError):
             store.consume(nonce, STATEMENT, now)
         with pytest.raises(UsageError):
@@ -244,12 +295,26 @@ def test_files_that_are_no_store(tmp_path: Path) -> None:
         rows.execute("CREATE TABLE other (a)")
     with sqlite3.connect(newer) as rows:
         rows.execute(f"PRAGMA application_id = {module._MAGIC}")
-        rows.execute("PRAGMA user_version = 2")
+        rows.execute(f"PRAGMA user_version = {module._VERSION + 1}")
     before = foreign.read_bytes()
     for path in (text, foreign, newer, tmp_path, tmp_path / "none" / "file"):
         with pytest.raises(UsageError):
             Nonces(path)
     assert foreign.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("magic", "version"),
+    [(module._MAGIC, 0), (0, module._VERSION), (module._MAGIC, 1), (1, module._VERSION)],
+)
+def test_databases_that_are_marked_otherwise(tmp_path: Path, magic: int, version: int) -> None:
+    """An application's mark or a version of the table alone makes no store, empty or not."""
+    path = tmp_path / "marked"
+    with sqlite3.connect(path) as rows:
+        rows.execute(f"PRAGMA application_id = {magic}")
+        rows.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(UsageError, match="another database"):
+        Nonces(path)
 
 
 def test_a_file_that_breaks_later(store: Nonces, path: Path) -> None:

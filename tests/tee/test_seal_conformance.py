@@ -21,6 +21,7 @@ from proofml.tee.enclave.server import Server
 from proofml.tee.known_simulators import ROOT_FILE
 from proofml.tee.known_simulators import folder as simulator_of
 from proofml.tee.platform import Platform
+from proofml.tee.simulator.intel_collateral import EVALUATION
 from proofml.testing import FIELDS, Case, Harness, SealedRun, gemm
 from proofml.testing.sealing import SealingTests
 
@@ -30,7 +31,11 @@ PLATFORM = Platform.TDX
 
 
 def policy() -> Policy:
-    table = {"measurements": "own-installation", "simulated_roots": [root_of(PLATFORM)]}
+    table = {
+        "measurements": "own-installation",
+        "simulated_roots": [root_of(PLATFORM)],
+        "min_svn": {"tcb_evaluation": EVALUATION},
+    }
     return Policy(sections={"tee": table}).allow((ROOT_SIMULATED, BOUNDARY_PROCESS))
 
 

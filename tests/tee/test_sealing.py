@@ -213,6 +213,11 @@ def test_a_payload_of_another_form_is_refused(data: bytes) -> None:
         KEY.open(forged(data), SESSION.digest)
 
 
+def test_bytes_behind_a_payload_are_named() -> None:
+    with pytest.raises(SealError, match="longer than it says"):
+        KEY.open(forged(payload() + b"\0"), SESSION.digest)
+
+
 def test_a_key_of_small_order_is_refused() -> None:
     """All of these give one shared secret, which everybody knows (RFC 9180, section 7.1.4)."""
     for point in (bytes(32), b"\x01" + bytes(31)):

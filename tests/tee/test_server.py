@@ -393,31 +393,56 @@ _SERVE = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from tests.tee.enclave_cases import linear, started
+from tests.tee.enclave_cases import endless, linear, started
 from proofml.tee.binding import Mode
-from proofml.tee.enclave.server import Server, stopped_by_signals
-with started(linear(), Mode.SESSION) as host:
-    server = Server(host, Path(sys.argv[1]))
-    with stopped_by_signals(server):
+from proofml.tee.enclave import child, server
+from proofml.worker.limits import Limits
+child.STOP_SECONDS = server.STOP_SECONDS = 0.5
+with started({model}(), Mode.SESSION, limits=Limits(seconds=100)) as host:
+    served = server.Server(host, Path(sys.argv[1]))
+    with server.stopped_by_signals(served):
         print(host.process_id, flush=True)
-        server.run()
+        served.run()
 print("ended well", flush=True)
 """
+
+
+def serve(path: Path, model: str) -> subprocess.Popen[str]:
+    """A process that serves one of the models of `enclave_cases`."""
+    code = _SERVE.format(root=str(Path(__file__).parents[2]), model=model)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     path = tmp_path / "socket"
-    code = _SERVE.format(root=str(Path(__file__).parents[2]))
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True
-    ) as process:
+    with serve(path, "linear") as process:
         assert process.stdout is not None
         isolated = int(process.stdout.readline())
         with Client(path) as client:
             assert client.infer(values()).statement
             process.send_signal(number)
             assert process.stdout.readline() == "ended well\n"
+        assert process.wait(20) == 0
+    assert not path.exists()
+    assert not Path(f"/proc/{isolated}").exists()
+
+
+def test_a_signal_does_not_wait_for_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with serve(path, "endless") as process:
+        assert process.stdout is not None
+        isolated = int(process.stdout.readline())
+        with Client(path) as client:
+            killer = threading.Timer(0.5, process.send_signal, (signal.SIGTERM,))
+            killer.start()
+            begin = time.monotonic()
+            with pytest.raises(BackendFailed, match=r"closed|ended the connection"):
+                client.infer({"count": np.array(2**40), "x": np.zeros(1, np.float32)})
+            assert process.stdout.readline() == "ended well\n"
+            assert time.monotonic() - begin < 10
         assert process.wait(20) == 0
     assert not path.exists()
     assert not Path(f"/proc/{isolated}").exists()
@@ -436,6 +461,18 @@ def test_the_socket_of_a_dead_server_is_replaced(host: Host, tmp_path: Path) -> 
     server.stop()
     server.run()
     assert not path.exists()
+
+
+def test_a_server_that_never_ran_takes_its_socket_away(host: Host, tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    server = Server(host, path)
+    server.close()
+    assert not path.exists()
+    with unix_socket() as later:
+        later.bind(str(path))
+        server.close()
+        assert path.exists()
+    server.stop()  # a signal may come late
 
 
 def test_another_server_or_file_is_left_alone(host: Host, path: Path, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from proofml.errors import UsageError
 from proofml.tee import dcap, sgx
+from proofml.tee.platform import Attestation, Platform
 from proofml.tee.simulator.intel import IntelAuthority, sgx_body
 from tests.tee.conftest import NOW
 from tests.tee.intel_cases import DATA, Bench, body_with
@@ -79,7 +81,9 @@ def test_each_part_is_its_own_bytes(intel: IntelAuthority) -> None:
         "isvprodid": "0102",
     }
     assert {"isv_svn": 0x0304, "config_svn": 0x0506}.items() <= found.svns.items()
-    assert set(found.svns) == {"isv_svn", "config_svn", "pce_svn", "qe_isv_svn"}
+    assert set(found.svns) == {
+        "isv_svn", "config_svn", "pce_svn", "qe_isv_svn", "tcb_evaluation",
+    }  # fmt: skip
     assert found.report_data == DATA
     assert set(found.attributes) == set(dcap.SGX_ATTRIBUTES)
     assert found.details["quote"] == "version 3"
@@ -105,3 +109,10 @@ def test_cut_off_everywhere(intel: IntelAuthority) -> None:
     quote = Bench(intel, "sgx-v3").quote
     for size in range(0, len(quote), 7):
         assert number(lambda n=size: sgx.parse(quote[:n])) == "tee.3"
+
+
+def test_evidence_of_another_platform_is_misuse(intel: IntelAuthority) -> None:
+    bench = Bench(intel, "sgx-v3")
+    evidence = Attestation(Platform.TDX, bench.quote, bench.collateral)
+    with pytest.raises(UsageError, match="sgx was expected"):
+        sgx.verify(evidence, bench.roots, NOW)

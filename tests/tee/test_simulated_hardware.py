@@ -19,7 +19,7 @@ from proofml.tee.binding import (
     check_binding,
 )
 from proofml.tee.config import Runtime, check_measured
-from proofml.tee.enclave.evidence import parts_of, sections
+from proofml.tee.enclave.evidence import parts_of
 from proofml.tee.eventlog import REGISTERS, EventLog
 from proofml.tee.known_simulators import folder, known_roots
 from proofml.tee.measure import code_measurement
@@ -87,7 +87,7 @@ def test_evidence_of_each_platform_verifies(
     wanted |= {"session", "receipts"} if mode is Mode.SESSION else set()
     wanted |= {"event-log"} if platform in REGISTERS else set()
     wanted |= set() if platform is Platform.NITRO else {"collateral"}
-    assert set(sections(found, enclave.config, file)) == wanted
+    assert set(parts_of(found, enclave.config, file).blobs()) == wanted
 
 
 # -- roots that are made once ---------------------------------------------------------------------

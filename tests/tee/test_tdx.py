@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from proofml.errors import UsageError
 from proofml.tee import tdx
+from proofml.tee.platform import Attestation, Platform
 from proofml.tee.simulator.intel import IntelAuthority, td_body
 from tests.tee.conftest import NOW
 from tests.tee.intel_cases import DATA, Bench, body_with
@@ -99,7 +101,7 @@ def test_what_is_verified_has_every_register(intel: IntelAuthority) -> None:
         found = Bench(intel, name).verify()
         more = {"mrservicetd"} if name == "tdx-v5-td15" else set()
         assert set(found.measurements) == {*REGISTERS} | more
-        assert set(found.svns) == {"pce_svn", "qe_isv_svn"} | {
+        assert set(found.svns) == {"pce_svn", "qe_isv_svn", "tcb_evaluation"} | {
             f"tee_tcb_svn{index}" for index in range(16)
         }
         assert set(found.attributes) == set(tdx.TD_ATTRIBUTES)
@@ -133,3 +135,10 @@ def test_cut_off_everywhere(intel: IntelAuthority) -> None:
     for size in range(0, len(quote), 7):
         assert number(lambda n=size: tdx.parse(quote[:n])) == "tee.3"
         assert number(lambda n=size: tdx.parse(quote[:n], lenient=True)) == "tee.3"
+
+
+def test_evidence_of_another_platform_is_misuse(intel: IntelAuthority) -> None:
+    bench = Bench(intel, "tdx-v4")
+    evidence = Attestation(Platform.SGX, bench.quote, bench.collateral)
+    with pytest.raises(UsageError, match="tdx was expected"):
+        tdx.verify(evidence, bench.roots, NOW)

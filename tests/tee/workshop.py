@@ -57,7 +57,7 @@ X: dict[str, Array] = {"x": np.array([[1.0, -2.0, 0.5, 3.25]], np.float32)}
 OTHER_X: dict[str, Array] = {"x": np.array([[0.25, 1.0, -1.5, 2.0]], np.float32)}
 MODES = tuple(Mode)
 #: What the simulated SEV-SNP firmware has; the other platforms have a status instead.
-LEVELS = {"bootloader_svn": 0, "tee_svn": 0, "snp_svn": 0, "microcode_svn": 0}
+LEVELS = {"bootloader_svn": 0, "tee_svn": 0, "snp_svn": 0, "microcode_svn": 0, "tcb_evaluation": 0}
 #: Everything that the process may have for itself.
 ISOLATED = dict.fromkeys(ISOLATION, True)
 

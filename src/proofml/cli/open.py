@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from proofml.cli.common import force_option, json_option, print_json
+from proofml.cli.files import write_file
 from proofml.cli.judging import judge, judging_options
 from proofml.errors import UsageError
 
@@ -83,7 +83,7 @@ def command(
         click.echo("nothing was decrypted: the proof is not accepted", err=True)
         return verdict.exit_code
     outputs = open(parsed, kept, verdict)
-    _save(place, outputs)
+    write_file(place, _encoded(place, outputs), 0o600)  # its owner's alone
     if as_json:
         print_json(
             {
@@ -97,19 +97,6 @@ def command(
         print_verdict(verdict, proof)
         click.echo(f"{place}: {', '.join(outputs)}")
     return verdict.exit_code
-
-
-def _save(path: Path, outputs: Mapping[str, Array]) -> None:
-    """Readable by the owner alone, whole or not at all."""
-    data = _encoded(path, outputs)
-    part = path.with_name(f".{os.getpid()}.{path.name[:200]}.part")
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _encoded(path: Path, outputs: Mapping[str, Array]) -> bytes:

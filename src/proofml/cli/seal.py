@@ -15,6 +15,7 @@ from proofml.cli.common import (
     read_tensors,
     shell,
 )
+from proofml.cli.files import read_file
 from proofml.cli.judging import allow_option, policy_option, rules
 
 MAX_RECIPIENT_BYTES = 64 << 20
@@ -70,6 +71,8 @@ def command(
 
     stem = model.stem if input == "-" else Path(input).stem
     target, kept = output or Path(f"{stem}.sealed"), secret or Path(f"{stem}.secret")
+    if target.resolve() == kept.resolve():
+        raise UsageError(f"{kept}: the sealed file and the secret need two names (-o, --secret)")
     if target.exists() and not force:
         raise UsageError(f"{target}: exists; give another name (-o) or --force")
     if kept.exists():
@@ -80,7 +83,9 @@ def command(
             loaded,
             read_tensors(input, loaded),
             backend=backend,
-            recipient=None if recipient is None else _read(recipient),
+            recipient=None
+            if recipient is None
+            else read_file(recipient, MAX_RECIPIENT_BYTES, "--to"),
             policy=rules(policy, allow),
             context=Context(Store.default(), progress),
         )
@@ -107,18 +112,3 @@ def command(
     click.echo(f"{target}: {target.stat().st_size} bytes for the prover, sealed for {backend}")
     click.echo(f"{kept}: stays with you; it opens the outputs")
     click.echo(f"the prover goes on with:\n  {next_command}")
-
-
-def _read(path: Path) -> bytes:
-    from proofml.errors import UsageError
-
-    if not path.is_file():  # opening a pipe would wait for ever
-        raise UsageError(f"--to {path}: no such file")
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_RECIPIENT_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"--to {path}: cannot be read: {error.strerror}") from error
-    if len(data) > MAX_RECIPIENT_BYTES:
-        raise UsageError(f"--to {path}: expected at most {MAX_RECIPIENT_BYTES} bytes, got more")
-    return data

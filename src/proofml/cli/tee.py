@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -25,12 +24,10 @@ from proofml.cli.common import (
     progress_option,
     time_option,
 )
+from proofml.cli.files import write_file
 from proofml.cli.tee_inspect import inspect
 from proofml.cli.tee_reference import reference_values
 from proofml.errors import UsageError
-
-if TYPE_CHECKING:
-    from proofml.store import Store
 
 
 @click.group("tee")
@@ -59,6 +56,7 @@ def roots(policy: Path | None, as_json: bool) -> None:
     """
     from proofml.policy import Policy
     from proofml.store import Store
+    from proofml.tee.known_simulators import roots_of
     from proofml.tee.policy import TeePolicy
     from proofml.tee.roots import Roots
 
@@ -68,9 +66,12 @@ def roots(policy: Path | None, as_json: bool) -> None:
         for one in Roots.vendor().anchors
     ]
     rows += [_root("any", "custom", one, "of the policy") for one in sorted(rules.roots)]
-    here = _simulated(Store.default())
-    rows += here
-    named = sorted(rules.simulated_roots - {str(row["sha256"]) for row in here})
+    here = roots_of(Store.default())
+    rows += [
+        _root(platform, "simulated", one, "simulator of this cache")
+        for platform, one in here.items()
+    ]
+    named = sorted(rules.simulated_roots - set(here.values()))
     rows += [_root("any", "simulated", one, "of the policy") for one in named]
     if as_json:
         print_json({"roots": rows})
@@ -87,23 +88,6 @@ def _root(platform: str, kind: str, sha256: str, name: str, product: str = "") -
         "name": name,
         "product": product,
     }
-
-
-def _simulated(store: Store) -> list[dict[str, JSON]]:
-    """Of this cache, for each platform that has one."""
-    from proofml.tee.known_simulators import ROOT_FILE, folder, known_roots
-    from proofml.tee.platform import Platform
-    from proofml.tee.roots import fingerprint
-
-    known, rows = known_roots(store), []
-    for platform in Platform:
-        try:
-            digest = fingerprint((folder(store, platform) / ROOT_FILE).read_bytes())
-        except OSError:
-            continue
-        if digest in known:
-            rows.append(_root(platform, "simulated", digest, "simulator of this cache"))
-    return rows
 
 
 @command.command()
@@ -209,8 +193,8 @@ def serve(
             challenge=chosen.challenge,
             context=Context(store, progress, limits(memory_limit, time_limit)),
         )
-    with host:
-        server = Server(host, socket)
+    # In this order: where another server is running, its session file stays as it is.
+    with host, closing(Server(host, socket)) as server, stopped_by_signals(server):
         host.session.save(target)
         value: dict[str, JSON] = {
             "socket": str(socket),
@@ -221,9 +205,8 @@ def serve(
             "model": loaded.digest,
             "not_isolated": list(host.missing_isolation),
         }
-        with stopped_by_signals(server):
-            _announce(value, as_json)  # whoever reads it may stop the server at once
-            server.run()
+        _announce(value, as_json)  # whoever reads it may stop the server at once
+        server.run()
 
 
 def _announce(value: dict[str, JSON], as_json: bool) -> None:
@@ -284,11 +267,5 @@ def checkpoint(
     if output is None:
         click.echo(data, nl=False)
         return
-    part = output.with_name(f".{os.getpid()}.{output.name[:200]}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(output)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UsageError(f"{output}: cannot be written: {error.strerror}") from error
+    write_file(output, data)
     click.echo(f"{output}: {signed.record.counter} receipts of session {session.digest}")

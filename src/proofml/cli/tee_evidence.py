@@ -36,15 +36,12 @@ if TYPE_CHECKING:
 QUOTE, PROOF, SESSION = "quote", "proof", "session file"
 _INTEL: Final = (Platform.TDX, Platform.SGX)
 #: A platform's steps before a number, where each is made as a whole before the next one begins.
-_BEFORE: Final[Mapping[tuple[bool, str], tuple[str, ...]]] = {
-    (True, numbers.SIGNATURE): (numbers.QUOTE, numbers.ROOT, numbers.CERTIFICATES),
-    (False, numbers.SIGNATURE): (numbers.QUOTE, numbers.ROOT, numbers.CERTIFICATES),
-    (False, numbers.COLLATERAL): (
-        numbers.QUOTE,
-        numbers.ROOT,
-        numbers.CERTIFICATES,
-        numbers.SIGNATURE,
-    ),
+_BEFORE: Final[Mapping[str, tuple[str, ...]]] = {
+    numbers.SIGNATURE: (numbers.QUOTE, numbers.ROOT, numbers.CERTIFICATES),
+    numbers.COLLATERAL: (numbers.QUOTE, numbers.ROOT, numbers.CERTIFICATES, numbers.SIGNATURE),
+    # The form is what fails, or was not looked at yet.
+    numbers.QUOTE: (),
+    numbers.EVIDENCE: (),
 }
 
 
@@ -262,8 +259,7 @@ def _quote(evidence: Attestation, roots: Roots, now: int, checks: Checks) -> Ver
         found = platforms.verify(evidence, roots, now)
     except VerificationError as error:
         if not intel:
-            for number in _BEFORE.get((False, error.check), _first(error)):
-                checks.passed(number)
+            _passed_before(error, checks)
         raise
     if not intel:
         _passed_chain(
@@ -283,9 +279,9 @@ def _quote(evidence: Attestation, roots: Roots, now: int, checks: Checks) -> Ver
     return found
 
 
-def _first(error: VerificationError) -> tuple[str, ...]:
-    """The form was good, unless it is what fails, or was not looked at yet."""
-    return () if error.check in (numbers.QUOTE, numbers.EVIDENCE) else (numbers.QUOTE,)
+def _passed_before(error: VerificationError, checks: Checks) -> None:
+    for number in _BEFORE.get(error.check, (numbers.QUOTE,)):
+        checks.passed(number)
 
 
 def _intel_signatures(evidence: Attestation, roots: Roots, now: int, checks: Checks) -> None:
@@ -297,8 +293,7 @@ def _intel_signatures(evidence: Attestation, roots: Roots, now: int, checks: Che
     try:
         shown = verify_signatures(envelope, evidence.platform, roots, now)
     except VerificationError as error:
-        for number in _BEFORE.get((True, error.check), (numbers.QUOTE,)):
-            checks.passed(number)
+        _passed_before(error, checks)
         raise
     root = shown.path.root
     _passed_chain(checks, root.name, root.kind, root.sha256, shown.not_before, shown.not_after)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,6 +13,7 @@ import click
 
 from proofml.canonical import JSON
 from proofml.cli.common import json_option, print_json
+from proofml.cli.files import read_file
 from proofml.cli.page import bold, dim, line
 from proofml.errors import EXIT_INVALID, UsageError, printable
 
@@ -91,11 +91,11 @@ def inspect(
     """
     from proofml.cli.tee_evidence import QUOTE, examine, find, read_collateral
 
-    found = find(_read(file))
+    found = find(read_file(file, MAX_BYTES))
     if collateral:
         if found.kind != QUOTE:
             raise UsageError(f"--collateral: a {found.kind} carries its own; leave it out")
-        data = read_collateral(found.platform, [_read(str(path)) for path in collateral])
+        data = read_collateral(found.platform, [read_file(path, MAX_BYTES) for path in collateral])
         found = replace(found, attestation=replace(found.attestation, collateral=data))
     examined = None
     if verify or collateral or at is not None or policy is not None:
@@ -142,22 +142,6 @@ def parse_time(text: str) -> int:
             f"--at {text}: expected seconds since 1970, or a time such as 2025-06-19T12:00:00Z"
         )
     return found
-
-
-def _read(source: str) -> bytes:
-    if source != "-" and not Path(source).is_file():  # opening a pipe would wait for ever
-        raise UsageError(f"{source}: no such file")
-    try:
-        if source == "-":
-            data = sys.stdin.buffer.read(MAX_BYTES + 1)
-        else:
-            with Path(source).open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"{source}: cannot be read: {error.strerror}") from error
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"{source}: expected at most {MAX_BYTES} bytes, got more")
-    return data
 
 
 # -- JSON -----------------------------------------------------------------------------------------

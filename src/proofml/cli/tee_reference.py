@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from proofml.cli.common import force_option, parse_pairs
+from proofml.cli.files import write_file
 from proofml.errors import BackendUnavailable, UsageError
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def reference_values(
     if output is None:
         click.echo(data, nl=False)
         return
-    _write(output, data)
+    write_file(output, data)
     click.echo(f"{output}: {len(data)} bytes, {platform}, {reference.name}")
     for register, values in registers.items():
         for value in sorted(values):
@@ -148,13 +148,3 @@ def config_registers(
             ((name, value),) = log.registers.items()
             values.add(value)
     return {name: frozenset(values)}
-
-
-def _write(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{os.getpid()}.{path.name[:200]}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error

@@ -20,6 +20,12 @@ from proofml.worker.limits import Limits, Progress, silent
 #: Where a backend's worker runs with another interpreter: `PROOFML_PYTHON_EZKL=/path/python`.
 INTERPRETER_PREFIX = "PROOFML_PYTHON_"
 MAX_EVENT_BYTES = 64 << 20
+_ENVIRONMENT = {
+    "MALLOC_ARENA_MAX": "4",
+    # onnxruntime 1.32 opens a database below the home, and a thread, while it is imported.
+    "ORT_DISABLE_TELEMETRY": "1",
+    "PYTHONUNBUFFERED": "1",
+}
 _POLL_SECONDS = 0.05
 _TAIL_BYTES = 16 << 10
 
@@ -96,7 +102,7 @@ def run(
     reader, writer = os.pipe()
     log_path = folder / "worker.log"
     interpreter = os.environ.get(_interpreter_variable(backend)) or sys.executable
-    environment = dict(os.environ, MALLOC_ARENA_MAX="4", PYTHONUNBUFFERED="1")
+    environment = dict(os.environ, **_ENVIRONMENT)
     if threads is not None:
         environment.update(RAYON_NUM_THREADS=str(threads), OMP_NUM_THREADS=str(threads))
     request = {
@@ -199,16 +205,25 @@ def _take(state: _State, chunk: bytes, progress: Progress) -> None:
         try:
             message = json.loads(line)
             if message["event"] == "progress":
-                state.stage, state.fraction = message["stage"], message["fraction"]
+                state.stage = _text(message["stage"])
+                fraction = message["fraction"]
+                state.fraction = None if fraction is None else 1.0 * fraction
             elif message["event"] == "result":
                 state.value, state.done = message["value"], True
             else:
-                state.error = {"type": message["type"], "message": message["message"], **message}
-        except (ValueError, KeyError, TypeError) as error:
+                words = {name: _text(message[name]) for name in ("type", "message")}
+                state.error = {**message, **words}
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise WorkerFailed(
                 "exit", f"{state.stage}: the worker sent no event: {error!r}", stage=state.stage
             ) from error
         progress(state.stage, state.fraction, state.rss)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a text, got {type(value).__name__}")
+    return value
 
 
 def _has_ended(child: subprocess.Popen[bytes]) -> bool:
