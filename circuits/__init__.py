@@ -1,1 +1,1 @@
-"""ONNX to integer circuits: quantisation, lowering and kernels. Nothing is implemented yet."""
+"""Quantised ONNX models as integer circuits: quantisation, import, execution, ranges, kernels."""

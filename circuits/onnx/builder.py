@@ -50,6 +50,7 @@ class Builder:
         self.ranges: list[tuple[int, int]] = []
         self.weights: dict[int, Ints] = {}
         self.names: dict[int, str] = {}
+        self.number: dict[int, int] = {}
         self._known: dict[Node, int] = {}
         self._known_weights: dict[tuple[Shape, bytes], int] = {}
 
@@ -202,7 +203,10 @@ class Builder:
         outputs: Sequence[Port],
         classes: Mapping[str, tuple[str, ...]],
     ) -> tuple[Graph, dict[int, Ints], dict[int, str]]:
-        """The graph without what no output needs, its weights, and names of its values."""
+        """The graph without what no output needs, its weights, and names of its values.
+
+        `number` then maps the values of this builder to those of the graph.
+        """
         needed = {port.value for port in (*inputs, *outputs)}
         for value in range(len(self.nodes) - 1, -1, -1):
             if value in needed:
@@ -210,6 +214,7 @@ class Builder:
         order = sorted(needed)
         number = {old: new for new, old in enumerate(order)}
         number[ONES] = ONES
+        self.number = number
         nodes = tuple(_renumbered(self.nodes[old], number) for old in order)
         graph = Graph(
             nodes,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
-from onnx import ModelProto, TensorProto, numpy_helper
+from onnx import ModelProto, TensorProto, ValueInfoProto, numpy_helper
 
-from proofml.circuits.compiled import Compiled, Origin
+from proofml.circuits.compiled import CodeTensor, Compiled, Origin
 from proofml.circuits.graph import Codec, Port, Shape
 from proofml.circuits.onnx import (
     activation,
@@ -100,7 +101,18 @@ def compile_model(
     origins = tuple(
         Origin(node.name, node.operator, reader.kinds.get(node.name, "")) for node in nodes
     )
-    return Compiled(graph, weights, origins, names)
+    return Compiled(graph, weights, origins, names, _codes(reader, nodes))
+
+
+def _codes(reader: Reader, nodes: Sequence[Node]) -> dict[int, CodeTensor]:
+    """Values of the finished graph -> the first tensor that is their codes."""
+    found: dict[int, CodeTensor] = {}
+    for name in (name for node in nodes for name in node.outputs if name):
+        value = reader.values.get(name)
+        if isinstance(value, Codes) and value.value in reader.builder.number:
+            number = reader.builder.number[value.value]
+            found.setdefault(number, CodeTensor(name, value.dtype, value.zero))
+    return found
 
 
 def read(model: Model, shapes: Mapping[str, Shape], overrides: Overrides) -> Reader:
@@ -171,9 +183,19 @@ def _reader(
     unknown = set(shapes) - {spec.name for spec in model.inputs}
     if unknown:
         raise UsageError(f"{reader.model}: no input {sorted(unknown)[0]!r}")
+    declared = {value.name: _dims(value) for value in proto.graph.input}
     for spec in model.inputs:
-        reader.values[spec.name] = _input(reader, nodes, spec, shapes)
+        # Of a model that was quantised for fixed shapes, the file says more than its float model.
+        stated = replace(spec, shape=declared.get(spec.name, spec.shape))
+        reader.values[spec.name] = _input(reader, nodes, stated, shapes)
     return reader
+
+
+def _dims(value: ValueInfoProto) -> tuple[int | None, ...] | None:
+    kind = value.type.tensor_type
+    if not kind.HasField("shape"):
+        return None
+    return tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in kind.shape.dim)
 
 
 def _initialiser(reader: Reader, tensor: TensorProto) -> Constant:
@@ -242,8 +264,13 @@ _ZERO_POINT_OF: Mapping[str, Mapping[int, int]] = {
 
 
 def _output(reader: Reader, spec: TensorSpec) -> Port:
-    value = reader.values[spec.name]
+    value = reader.values.get(spec.name)
     match value:
+        case None:
+            raise UnsupportedModel(
+                f"{reader.model}: expected an output {spec.name!r}, got none: a Softmax that makes "
+                "it was cut off when the model was quantised; prove the quantised model itself"
+            )
         case Codes():
             into = Quantisation(_NO_SCALE, value.zero, value.dtype)
             return Port(spec.name, value.shape, value.value, codec("codes", value.dtype, into))

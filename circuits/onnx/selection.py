@@ -1,10 +1,11 @@
-"""Slice, Split and Pad: views that keep some cells, and add some."""
+"""Slice, Split, Pad and Resize: views that keep some cells, add some, and repeat some."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from proofml.circuits.graph import MAX_CELLS, cells
+from proofml.circuits.nearest import check_mode, factors, finite, nearest
 from proofml.circuits.onnx.movement import apply, pick
 from proofml.circuits.onnx.node import Node
 from proofml.circuits.onnx.reader import Handler, Reader
@@ -13,6 +14,14 @@ from proofml.circuits.onnx.values import (
     Value,
     normal_axis,
 )
+
+_TEXTS = (
+    "mode",
+    "coordinate_transformation_mode",
+    "nearest_mode",
+    "keep_aspect_ratio_policy",
+)
+_INTEGERS = ("antialias", "exclude_outside")
 
 
 def slice_(reader: Reader, node: Node) -> Sequence[Value]:
@@ -110,4 +119,36 @@ def _source(index: int, length: int, mode: str) -> int:
     return -index if index < 0 else 2 * (length - 1) - index
 
 
-OPERATORS: Mapping[str, Handler] = {"Slice": slice_, "Split": split, "Pad": pad}
+def resize(reader: Reader, node: Node) -> Sequence[Value]:
+    """Resize to the nearest cell by whole factors: each cell is repeated."""
+    value = reader.value(node, 0)
+    attributes: dict[str, object] = {
+        name: node.text(name, "") for name in _TEXTS if node.given(name)
+    }
+    attributes |= {name: node.integer(name, 0) for name in _INTEGERS if node.given(name)}
+    scales = reader.optional(node, 2, "scales")
+    sizes = reader.numbers(node, 3, "sizes")
+    try:
+        coordinates, rounding = check_mode(attributes)
+        # An empty list of scales stands for none, where sizes follow.
+        given = finite(scales) if scales is not None and scales.size else None
+        grown = factors(value.shape, given, sizes, node.integers("axes"))
+    except ValueError as error:
+        raise node.fail(str(error)) from error
+    shape = [n * factor for n, factor in zip(value.shape, grown, strict=True)]
+    if cells(shape) > MAX_CELLS:
+        raise node.fail(f"a result {shape}; expected {MAX_CELLS} cells at most")
+    chosen = {
+        axis: nearest(value.shape[axis], factor, coordinates, rounding)
+        for axis, factor in enumerate(grown)
+        if factor > 1
+    }
+    return [apply(reader, node, value, Moved(pick(value.shape, chosen)))]
+
+
+OPERATORS: Mapping[str, Handler] = {
+    "Slice": slice_,
+    "Split": split,
+    "Pad": pad,
+    "Resize": resize,
+}

@@ -12,7 +12,7 @@ from proofml.circuits.quantise.plan import check_dtypes, make_plan
 from proofml.circuits.quantise.prepare import prepare
 from proofml.circuits.quantise.ranges import Seen, choose
 from proofml.circuits.quantise.record import QuantisationConfig, QuantisationRecord
-from proofml.errors import BackendUnavailable, UsageError
+from proofml.errors import BackendUnavailable, UsageError, printable
 from proofml.model import Model
 from proofml.runtime import RUN_LIMITS, runtime_version
 from proofml.store import Store
@@ -45,16 +45,17 @@ def calibrate(
     Raises:
         UnsupportedModel: what cannot be quantised, by name, before anything is run; or values
             that are not finite.
-        UsageError: no samples, or inputs that the model does not take.
+        UsageError: no samples, or inputs or shapes that the model does not take.
         BackendUnavailable: onnxruntime is not installed.
         WorkerFailed: it crashed or ran out of memory or time.
     """
-    graph = prepare(model)
+    graph = prepare(model, config)
     plan = make_plan(graph)
     check_dtypes(graph, plan, config.activations)
     if not samples:
         raise UsageError(f"{model.name}: expected at least one calibration sample, got none")
     checked = [model.check_inputs(sample) for sample in samples]
+    _check_shapes(model, checked, config)
     sets = [list(values) for values in plan.observed.values()]
     inputs = {spec.name for spec in model.inputs}
     shown = [name for names in sets for name in names if name not in inputs]
@@ -71,6 +72,20 @@ def calibrate(
         for i, name in enumerate(plan.observed)
     }
     return QuantisationRecord(model.digest, config, len(samples), found)
+
+
+def _check_shapes(
+    model: Model, samples: Sequence[Mapping[str, Array]], config: QuantisationConfig
+) -> None:
+    """Raises `UsageError` where a sample has another shape than the one that is fixed."""
+    for index, sample in enumerate(samples):
+        for name, dims in config.shapes.items():
+            if sample[name].shape != tuple(dims):
+                raise UsageError(
+                    f"{model.name}: calibration sample {index}: input {printable(name)!r}: "
+                    f"expected the shape {list(dims)} that is fixed, got "
+                    f"{list(sample[name].shape)}"
+                )
 
 
 def work(

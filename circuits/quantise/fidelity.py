@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from onnx import TensorProto, helper
 
 from proofml.canonical import JSON, real
 from proofml.circuits.quantise.calibration import work
-from proofml.errors import UsageError
+from proofml.errors import UsageError, printable
 from proofml.model import Model
 from proofml.runtime import RUN_LIMITS
 from proofml.store import Store
@@ -90,21 +91,30 @@ def measure_fidelity(
     limits: Limits = RUN_LIMITS,
     progress: Progress = silent,
 ) -> FidelityReport:
-    """Run both models on `samples` and compare their outputs by name.
+    """Run both models on `samples` and compare the quantised one's outputs with the float values
+    of these names: outputs too, or what a Softmax reads that was cut off.
 
     Raises:
-        UsageError: no samples, or models of different outputs.
+        UsageError: no samples, or outputs that the float model does not compute.
         BackendUnavailable, UnsupportedModel, WorkerFailed: as `proofml.runtime.run_model`.
     """
-    names = [spec.name for spec in float_model.outputs]
-    if names != [spec.name for spec in quantised_model.outputs]:
+    names = [spec.name for spec in quantised_model.outputs]
+    proto = float_model.proto
+    made = {name for node in proto.graph.node for name in node.output if name}
+    if not set(names) <= made:
         raise UsageError(
-            f"{quantised_model.name}: expected the outputs {', '.join(names)} of "
-            f"{float_model.name}, got {', '.join(spec.name for spec in quantised_model.outputs)}"
+            f"{quantised_model.name}: expected outputs that {float_model.name} computes, got "
+            f"{', '.join(printable(name) for name in names[:6])}; compare it with the model that "
+            "it was made of"
         )
     if not samples:
         raise UsageError(f"{float_model.name}: expected at least one held-out sample, got none")
-    want = run_samples(float_model, samples, store, limits=limits, progress=progress)
+    shown = {spec.name for spec in float_model.outputs}
+    for name in names:
+        if name not in shown:
+            proto.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    data: bytes = proto.SerializeToString(deterministic=True)
+    want = _run(float_model, data, names, samples, store, limits=limits, progress=progress)
     have = run_samples(quantised_model, samples, store, limits=limits, progress=progress)
     outputs = tuple(
         _compare(name, [one[name] for one in want], [one[name] for one in have]) for name in names
@@ -121,11 +131,25 @@ def run_samples(
     progress: Progress = silent,
 ) -> list[dict[str, Array]]:
     """Outputs by name for each sample, in one worker with the settings of `runtime.run_model`."""
-    checked = [model.check_inputs(sample) for sample in samples]
     names = [spec.name for spec in model.outputs]
+    return _run(model, model.canonical, names, samples, store, limits=limits, progress=progress)
+
+
+def _run(
+    model: Model,
+    data: bytes,
+    names: Sequence[str],
+    samples: Sequence[Mapping[str, Array]],
+    store: Store,
+    *,
+    limits: Limits,
+    progress: Progress,
+) -> list[dict[str, Array]]:
+    """`run_samples` with other bytes of the model, which has the outputs `names`."""
+    checked = [model.check_inputs(sample) for sample in samples]
     with store.scratch() as folder:
-        (folder / "model.onnx").write_bytes(model.canonical)
-        work("run_many", model, checked, folder, {"outputs": names}, limits, progress)
+        (folder / "model.onnx").write_bytes(data)
+        work("run_many", model, checked, folder, {"outputs": list(names)}, limits, progress)
         with np.load(folder / "out.npz", allow_pickle=False) as found:
             return [
                 {name: found[f"{index}.{place}"] for place, name in enumerate(names)}

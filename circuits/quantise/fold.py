@@ -18,6 +18,9 @@ from proofml.errors import UnsupportedModel
 
 Doubles = NDArray[np.float64]
 
+#: Weights with spatial axes; the channels are the second axis of what they make.
+_SPATIAL = frozenset({"Conv", "ConvTranspose"})
+
 
 def plain_gemm(graph: Graph) -> None:
     """Every Gemm as `x W + b`: no factors, no transposition, one bias for each column.
@@ -84,16 +87,16 @@ def _target(
         return None
     at = 1 if node.inputs[0] in graph.constants else 0
     before = producers.get(node.inputs[at])
-    if before is None or before.op not in WEIGHTED or uses[node.inputs[at]] != 1:
+    if before is None or before.op not in WEIGHTED | _SPATIAL or uses[node.inputs[at]] != 1:
         return None
     weight = floats(graph, before, 1)
     if weight is None or weight.ndim < 2:
         return None
-    channels = weight.shape[0 if before.op == "Conv" else 1]
+    channels = _channels(before, weight)
     if node.op == "BatchNormalization":
         if node.integer("training_mode", 0) or any(node.outputs[1:]):
             raise UnsupportedModel(f"{node.where}: it is in training mode; export for inference")
-        if before.op != "Conv" and graph.rank(before.output) != 2:
+        if before.op not in _SPATIAL and graph.rank(before.output) != 2:
             return None
         scale, shift = _normalisation(graph, node, channels)
         return before, scale, shift
@@ -125,10 +128,11 @@ def _per_channel(
     graph: Graph, before: Node, operand: NDArray[np.float32], weight_rank: int, channels: int
 ) -> Doubles | None:
     """One number for each channel, where the operand has that form and adds no dimension."""
-    rank = weight_rank if before.op == "Conv" else graph.rank(before.output)
+    spatial = before.op in _SPATIAL
+    rank = weight_rank if spatial else graph.rank(before.output)
     if operand.ndim > (rank or 1) or (before.op == "Gemm" and operand.ndim > 2):
         return None
-    axis = -(weight_rank - 1) if before.op == "Conv" else -1
+    axis = -(weight_rank - 1) if spatial else -1
     full = [1] * max(operand.ndim, -axis)
     full[axis] = channels
     dims = (1,) * (len(full) - operand.ndim) + operand.shape
@@ -138,18 +142,38 @@ def _per_channel(
     return wide.reshape(channels).astype(np.float64)
 
 
+def _channels(node: Node, weight: NDArray[np.float32]) -> int:
+    """How many channels, or columns, a weighted node makes."""
+    if node.op == "ConvTranspose":
+        return int(weight.shape[1]) * node.integer("group", 1)
+    return int(weight.shape[0 if node.op == "Conv" else 1])
+
+
+def _scaled(node: Node, weight: NDArray[np.float32], scale: Doubles) -> Doubles:
+    """The weights with each output channel multiplied."""
+    wide = weight.astype(np.float64)
+    if node.op == "Conv":
+        return wide * scale.reshape((-1,) + (1,) * (weight.ndim - 1))
+    if node.op != "ConvTranspose":
+        return wide * scale
+    # [channels in, out / group, ...]: the channels of one group after those of the other.
+    group = node.integer("group", 1)
+    split = wide.reshape(group, -1, *weight.shape[1:])
+    along = scale.reshape(group, 1, -1, *(1,) * (weight.ndim - 2))
+    return (split * along).reshape(weight.shape)
+
+
 def _rescale(
     graph: Graph, before: Node, scale: Doubles | None, shift: Doubles | None, node: Node
 ) -> None:
     weight, bias = floats(graph, before, 1), floats(graph, before, 2)
     assert weight is not None
-    channels = weight.shape[0 if before.op == "Conv" else 1]
+    channels = _channels(before, weight)
     total = np.zeros(channels) if bias is None else bias.astype(np.float64)
     if total.shape != (channels,):
         raise UnsupportedModel(f"{before.where}: expected a bias [{channels}]")
     if scale is not None:
-        along = scale.reshape((-1,) + (1,) * (weight.ndim - 1)) if before.op == "Conv" else scale
-        weight = _single(weight.astype(np.float64) * along, node)
+        weight = _single(_scaled(before, weight, scale), node)
         total = total * scale
     if shift is not None:
         total = total + shift

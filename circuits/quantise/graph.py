@@ -114,7 +114,8 @@ class Graph:
             got = "unknown" if dims is None else ["?" if dim is None else dim for dim in dims]
             raise UnsupportedModel(
                 f"{where}: expected a fixed shape of its input {printable(name)!r}, got {got}; "
-                "export the model with fixed input shapes"
+                "fix the inputs' shapes (--shape NAME=1,3,48,192), or export the model with fixed "
+                "ones"
             )
         return tuple(dim for dim in dims if dim is not None)
 

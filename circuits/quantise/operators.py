@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from onnx import TensorProto
 
+from proofml.circuits.nearest import check_mode, factors, finite
 from proofml.circuits.quantise.graph import Graph, Node
 from proofml.errors import UnsupportedModel, printable
 
@@ -26,6 +27,7 @@ MOVEMENT = frozenset(
         "Identity",
         "Pad",
         "Reshape",
+        "Resize",
         "Slice",
         "Split",
         "Squeeze",
@@ -56,20 +58,42 @@ POOLING = frozenset({"AveragePool", "GlobalAveragePool"})
 OWN = UNARY | WEIGHTED | BINARY | POOLING | {"Island"}  # `islands`, several in one
 #: Rewritten into the others by `prepare`.
 REWRITTEN = frozenset(
-    {"BatchNormalization", "Constant", "Div", "Dropout", "ReduceMean", "ReduceSum", "Sub"}
+    {
+        "BatchNormalization",
+        "Constant",
+        "ConvTranspose",
+        "Div",
+        "Dropout",
+        "ReduceMean",
+        "ReduceSum",
+        "Sub",
+    }
 )
+#: Computed by `prepare` where they depend on shapes that are fixed.
+FOLDED = frozenset({"ConstantOfShape", "Equal", "Gather", "Shape", "Size", "Where"})
+#: Left out by `prepare` where they make an output, if that is asked for.
+SOFTMAX = frozenset({"LogSoftmax", "Softmax"})
 SUPPORTED = SHARED | OWN | {"ArgMax", "Cast"}
 
+_CUT = (
+    "cut the model before it: the order of the classes is the same (--cut-softmax, where it makes "
+    "an output)"
+)
+_SHAPES = "of a shape that is open; fix the inputs' shapes (--shape NAME=1,3,48,192)"
 #: Reasons and ways out for operators that people will try.
 _ADVICE: Mapping[str, str] = {
     "BatchNormalization": "it can only be folded into a Conv, Gemm or MatMul right before it",
+    "ConstantOfShape": "only of a shape that is fixed",
     "Div": "only by a constant",
+    "Gather": "only of shapes that are fixed",
     "LayerNormalization": "its statistics are computed in floating point",
-    "LogSoftmax": "cut the model before it: the order of the classes is the same",
+    "LogSoftmax": _CUT,
     "QuantizeLinear": "the model is quantised already",
     "ReduceMean": "only over constant axes",
     "ReduceSum": "only over constant axes",
-    "Softmax": "cut the model before it: the order of the classes is the same",
+    "Shape": _SHAPES,
+    "Size": _SHAPES,
+    "Softmax": _CUT,
     "Sub": "only with a constant",
 }
 
@@ -147,9 +171,10 @@ def _refusal(graph: Graph, nodes: list[Node]) -> UnsupportedModel:
     for node in nodes[:10]:
         advice = _ADVICE.get(node.op)
         parts.append(node.where.removeprefix(f"{graph.name}: ") + (f": {advice}" if advice else ""))
+    known = sorted((SUPPORTED | REWRITTEN | FOLDED) - {"Island"})
     return UnsupportedModel(
         f"{graph.name}: cannot be quantised because of {'; '.join(parts)}"
-        + f". Operators that can: {', '.join(sorted((SUPPORTED | REWRITTEN) - {'Island'}))}"
+        + f". Operators that can: {', '.join(known)}"
     )
 
 
@@ -245,6 +270,28 @@ def _pad(graph: Graph, node: Node) -> None:
         raise UnsupportedModel(f"{node.where}: expected one padding value, got {value.size}")
 
 
+def _resize(graph: Graph, node: Node) -> None:
+    attributes = {
+        name: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        for name, value in node.attributes.items()
+    }
+    scales, sizes = (
+        graph.constants[node.inputs[at]] if len(node.inputs) > at and node.inputs[at] else None
+        for at in (2, 3)
+    )
+    dims = graph.shapes.get(node.inputs[0])
+    if dims is None:
+        graph.static(node.inputs[0], node.where)  # raises
+        raise AssertionError
+    try:
+        check_mode(attributes)
+        given = finite(scales) if scales is not None and scales.size else None
+        lengths = None if sizes is None else [int(size) for size in sizes.reshape(-1)]
+        factors(dims, given, lengths, node.integers("axes"))
+    except ValueError as error:
+        raise UnsupportedModel(f"{node.where}: {error}") from error
+
+
 def _clip(graph: Graph, node: Node) -> None:
     for index in (1, 2):
         value = None
@@ -267,4 +314,5 @@ _CHECKS: Mapping[str, Callable[[Graph, Node], None]] = {
     "MaxPool": _maxpool,
     "Mul": _mixed,
     "Pad": _pad,
+    "Resize": _resize,
 }

@@ -104,13 +104,19 @@ def make_plan(graph: Graph) -> Plan:
     )
 
 
+#: What carries each value to one place or more, and nothing else.
+_CARRYING = frozenset(
+    {"Flatten", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
+)
+
+
 def _hidden(graph: Graph) -> set[str]:
-    """Values read by nothing but one clipping node, directly or through maxima."""
+    """Values read by nothing but one clipping node, directly or through maxima and movement."""
     uses = graph.uses()
     hidden: set[str] = set()
     inputs = {value.name for value in graph.inputs}
     for node in reversed(graph.nodes):
-        cut = node.op in CLIPPING or (node.op == "MaxPool" and node.output in hidden)
+        cut = node.op in CLIPPING or (node.op in _CARRYING and node.output in hidden)
         if cut and uses[node.inputs[0]] == 1 and node.inputs[0] not in inputs:
             hidden.add(node.inputs[0])
     return hidden

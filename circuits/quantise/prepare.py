@@ -1,27 +1,30 @@
 """Float model -> an equal float graph of few operators: what calibration runs and `apply` reads.
 
-In order: copies and dead nodes go; movement of constants is done; the GELU that PyTorch writes
+In order: shapes are fixed, and what depends on them alone is computed; copies and dead nodes go, a
+last Softmax where that is asked for; movement of constants is done; the GELU that PyTorch writes
 out becomes one node; subtraction and division by constants become addition and multiplication;
 reductions become GlobalAveragePool; scales, shifts and batch normalisation are folded into the
-weights before them; functions of one value become islands; Gemm takes its plain
-form. Pure: elementwise IEEE operations only.
+weights before them; a ConvTranspose becomes a Conv whose channels are spread over the image;
+functions of one value become islands; Gemm takes its plain form. Pure: elementwise IEEE operations
+only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
+from onnx import TensorProto, helper
 
+from proofml.circuits.quantise.constants import fix_shapes, fold_shapes, move_constants
 from proofml.circuits.quantise.fold import fold, plain_gemm, settle_biases
 from proofml.circuits.quantise.graph import Graph, Node, contradictions_refused, read_graph
 from proofml.circuits.quantise.islands import form_islands
-from proofml.circuits.quantise.operators import check, check_names
+from proofml.circuits.quantise.operators import SOFTMAX, check, check_names
 from proofml.circuits.quantise.patterns import match_gelu
+from proofml.circuits.quantise.record import QuantisationConfig
 from proofml.circuits.quantise.reductions import rewrite_reductions
-from proofml.errors import UnsupportedModel
+from proofml.circuits.quantise.transposed import rewrite_transposed
+from proofml.errors import UnsupportedModel, printable
 from proofml.model import Model
-from proofml.tensors import Array
 
 #: Per-channel DequantizeLinear, and axes as inputs, began with this operator set.
 _OLDEST = 13
@@ -32,22 +35,29 @@ _IR_VERSION = {_OLDEST: 7, _GELU: 9}
 _NEEDS_AXES = ("Squeeze", "Unsqueeze")
 
 
-def prepare(model: Model) -> Graph:
-    """The prepared graph.
+def prepare(model: Model, config: QuantisationConfig | None = None) -> Graph:
+    """The prepared graph; of `config` only `shapes` and `cut_softmax` are looked at.
 
     Raises:
+        UsageError: shapes that the model's inputs do not admit.
         UnsupportedModel: what cannot be quantised, by name.
     """
     with contradictions_refused(model.name):
-        return _prepare(model)
+        return _prepare(model, config or QuantisationConfig())
 
 
-def _prepare(model: Model) -> Graph:
+def _prepare(model: Model, config: QuantisationConfig) -> Graph:
     graph = read_graph(model)
     graph.prune()
-    check_names(graph)
+    if config.shapes:
+        fix_shapes(graph, model, config.shapes)
+    else:
+        fold_shapes(graph)
     _drop_copies(graph)
-    _move_constants(graph)
+    if config.cut_softmax:
+        _cut_softmax(graph)
+    check_names(graph)
+    move_constants(graph)
     match_gelu(graph)
     for node in graph.nodes:
         _to_newer(graph, node)
@@ -57,6 +67,7 @@ def _prepare(model: Model) -> Graph:
     rewrite_reductions(graph)
     plain_gemm(graph)
     fold(graph)
+    rewrite_transposed(graph)
     form_islands(graph)
     settle_biases(graph)
     graph.prune()
@@ -85,54 +96,30 @@ def _drop_copies(graph: Graph) -> None:
     graph.nodes = kept
 
 
-def _axes(graph: Graph, node: Node) -> list[int] | None:
-    if len(node.inputs) > 1 and node.inputs[1]:
-        return [int(axis) for axis in graph.constants[node.inputs[1]].reshape(-1)]
-    return node.integers("axes")
+def _cut_softmax(graph: Graph) -> None:
+    """What a last Softmax reads takes its place among the outputs.
 
-
-def _transpose(graph: Graph, node: Node, x: Array) -> Array:
-    return np.transpose(x, node.integers("perm"))
-
-
-def _reshape(graph: Graph, node: Node, x: Array) -> Array:
-    dims = [int(dim) for dim in graph.constants[node.inputs[1]]]
-    if not node.integer("allowzero", 0):
-        dims = [x.shape[i] if dim == 0 else dim for i, dim in enumerate(dims)]
-    return x.reshape(dims)
-
-
-def _squeeze(graph: Graph, node: Node, x: Array) -> Array:
-    axes = _axes(graph, node)
-    return np.squeeze(x, None if axes is None else tuple(axes))
-
-
-def _unsqueeze(graph: Graph, node: Node, x: Array) -> Array:
-    return np.expand_dims(x, tuple(_axes(graph, node) or ()))
-
-
-_MOVES: dict[str, Callable[[Graph, Node, Array], Array]] = {
-    "Identity": lambda graph, node, x: x,
-    "Reshape": _reshape,
-    "Squeeze": _squeeze,
-    "Transpose": _transpose,
-    "Unsqueeze": _unsqueeze,
-}
-
-
-def _move_constants(graph: Graph) -> None:
-    """Transposed and reshaped weights, as exporters leave them."""
-    kept = []
-    for node in graph.nodes:
-        x = graph.constants.get(node.inputs[0]) if node.inputs else None
-        parameters = all(name in graph.constants for name in node.inputs if name)
-        if x is None or not parameters or node.op not in _MOVES:
-            kept.append(node)
-            continue
-        moved = np.ascontiguousarray(_MOVES[node.op](graph, node, x))
-        graph.constants[node.output] = moved
-        graph.shapes[node.output] = moved.shape
-    graph.nodes = kept
+    Raises:
+        UnsupportedModel: no output comes of one.
+    """
+    producers = graph.producers()
+    outputs = {}
+    for value in graph.outputs:
+        node = producers.get(value.name)
+        while node is not None and node.op == "Identity":
+            node = producers.get(node.inputs[0])
+        if node is not None and node.op in SOFTMAX and node.inputs[0] in producers:
+            name = node.inputs[0]
+            dims = graph.shapes[name] if name in graph.shapes else graph.static(name, node.where)
+            value = helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
+        outputs[value.name] = value
+    if set(outputs) == set(graph.output_names):
+        raise UnsupportedModel(
+            f"{graph.name}: cut_softmax: expected an output that a Softmax or LogSoftmax makes, "
+            f"got {', '.join(printable(name) for name in graph.output_names[:6])}; leave it out"
+        )
+    graph.outputs = list(outputs.values())
+    graph.prune()
 
 
 def _to_newer(graph: Graph, node: Node) -> None:

@@ -43,7 +43,7 @@ def apply(model: Model, record: QuantisationRecord) -> bytes:
         record: from `calibrate`, or read from a file.
 
     Raises:
-        UsageError: the record is one of another model.
+        UsageError: the record is one of another model, or fixes shapes that it does not admit.
         UnsupportedModel: what cannot be quantised, or a record that does not fit.
     """
     if record.model != model.digest:
@@ -51,7 +51,7 @@ def apply(model: Model, record: QuantisationRecord) -> bytes:
             f"{model.name}: expected a quantisation record of the model {model.digest}, got one "
             f"of {record.model}; calibrate this model"
         )
-    graph = prepare(model)
+    graph = prepare(model, record.config)
     plan = make_plan(graph)
     dtype = record.config.activations
     check_dtypes(graph, plan, dtype)

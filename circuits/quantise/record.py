@@ -7,7 +7,7 @@ bounded. Scales are float32 by their bit patterns, since JSON's numbers have no 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from proofml.canonical import JSON, CanonicalError, dumps, loads, sha256
 from proofml.errors import CONTROL, UsageError, printable
 from proofml.fields import FieldError, Fields
+from proofml.tensors import MAX_RANK
 
 RECORD_TYPE = "proofml/quantisation/v1"
 METHODS = ("minmax", "percentile", "mse")
@@ -23,6 +24,9 @@ MAX_RECORD_BYTES = 16 << 20
 MAX_ACTIVATIONS = 100_000
 MAX_NAME = 1024
 MAX_SAMPLES = 1 << 32
+#: Inputs whose shapes a record may fix, and their longest axis.
+MAX_INPUTS = 4096
+MAX_DIM = 1 << 40
 #: Parts per million.
 WHOLE = 1_000_000
 
@@ -61,12 +65,18 @@ class QuantisationConfig:
         percentile: parts per million of the values that the range must hold (`percentile` only).
         per_channel: one weight scale for each output channel instead of one for each tensor.
         activations: dtype of the codes.
+        shapes: of inputs whose dims the model leaves open; what depends on nothing else is then
+            computed once and for all, and the quantised model takes these shapes only.
+        cut_softmax: a Softmax or LogSoftmax that makes an output is left out, and what it reads
+            is the output instead, under its own name: the classes keep their order.
     """
 
     method: str = "minmax"
     percentile: int = 999_900
     per_channel: bool = False
     activations: str = "uint8"
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict, hash=False)
+    cut_softmax: bool = False
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -81,13 +91,23 @@ class QuantisationConfig:
                 f"million, got {self.percentile}"
             )
 
+        for name, dims in self.shapes.items():
+            if not all(1 <= dim <= MAX_DIM for dim in dims):
+                raise UsageError(f"shape of {name!r}: expected dims of 1 and more, got {dims}")
+
     def to_json(self) -> dict[str, JSON]:
-        return {
+        """Without `shapes` and `cut_softmax` where nothing is fixed or cut."""
+        result: dict[str, JSON] = {
             "activations": self.activations,
             "method": self.method,
             "per_channel": self.per_channel,
             "percentile": self.percentile,
         }
+        if self.shapes:
+            result["shapes"] = {name: list(dims) for name, dims in self.shapes.items()}
+        if self.cut_softmax:
+            result["cut_softmax"] = True
+        return result
 
     @classmethod
     def read(cls, fields: Fields) -> QuantisationConfig:
@@ -96,7 +116,13 @@ class QuantisationConfig:
             percentile=fields.integer("percentile", WHOLE // 2 + 1, WHOLE),
             per_channel=fields.boolean("per_channel"),
             activations=fields.string("activations", choices=ACTIVATIONS),
+            shapes=_shapes(fields.table("shapes")) if "shapes" in fields else {},
+            cut_softmax=fields.boolean("cut_softmax", default=False),
         )
+        # One form only: what says nothing is left out.
+        for key, says in (("shapes", config.shapes), ("cut_softmax", config.cut_softmax)):
+            if key in fields and not says:
+                raise FieldError(fields.at(key), "no such key where it says nothing", "it")
         fields.done()
         return config
 
@@ -177,6 +203,22 @@ class QuantisationRecord:
 def acceptable(name: str) -> bool:
     """Whether a tensor of this name can stand in a record."""
     return 0 < len(name) <= MAX_NAME and not CONTROL.search(name)
+
+
+def _shapes(table: Fields) -> dict[str, tuple[int, ...]]:
+    if len(table.mapping) > MAX_INPUTS:
+        raise FieldError(table.path, f"at most {MAX_INPUTS} inputs", str(len(table.mapping)))
+    for index, name in enumerate(table.mapping):
+        if not acceptable(name):
+            at = f"{table.path}, name {index}"
+            raise FieldError(at, f"1 to {MAX_NAME} printable characters", printable(name))
+    return {name: table.items(name, _dim, most=MAX_RANK) for name in table.mapping}
+
+
+def _dim(value: object, path: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_DIM:
+        raise FieldError(path, f"an integer from 1 to {MAX_DIM}", value)
+    return value
 
 
 def _params(fields: Fields, dtype: str) -> Params:

@@ -15,6 +15,8 @@ from .models import LIMITS, MICROSOFT, Net, Tensor
 
 Build = Callable[[Net], "Tensor | ModelProto"]
 F32 = np.float32
+#: Operands of Resize that are left out, as operator sets before 13 want them.
+NO_REGION = np.zeros(0, F32)
 
 
 def integers(*values: int) -> NDArray[np.int64]:
@@ -279,6 +281,33 @@ CASES: dict[str, tuple[Build, str, bool]] = {
     ),
     "pad-reflect": (
         moved("Pad", (2, 3, 4, 5), (2, 4, 7, 8), integers(0, 1, 2, 0, 0, 0, 1, 3), mode="reflect"),
+        "E",
+        False,
+    ),
+    "resize": (
+        moved(
+            "Resize",
+            (2, 3, 4, 5),
+            (2, 3, 8, 15),
+            NO_REGION,
+            np.array([1, 1, 2, 3], F32),
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        ),
+        "E",
+        False,
+    ),
+    "resize-sizes": (
+        moved(
+            "Resize",
+            (3, 4, 5),
+            (3, 12, 5),
+            NO_REGION,
+            NO_REGION,
+            integers(3, 12, 5),
+            mode="nearest",
+        ),
         "E",
         False,
     ),

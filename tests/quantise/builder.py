@@ -171,6 +171,31 @@ def gelu_block(opset: int = 17) -> bytes:
     return b.finish()
 
 
+def upsampled() -> bytes:
+    """A pyramid: coarse features enlarged and joined with fine ones, then a transposed end."""
+    b = Builder([1, 3, 16, 16])
+    fine = b.conv(3, 4, pads=[1, 1, 1, 1], strides=[2, 2])
+    b.conv(4, 6, pads=[1, 1, 1, 1], strides=[2, 2])
+    b.op("Relu")
+    scales = b.const([1, 1, 2, 2])
+    b.op("Resize", b.h, b.const([]), scales, mode="nearest", nearest_mode="floor",
+         coordinate_transformation_mode="asymmetric")  # fmt: skip
+    coarse = b.op("Conv", b.h, b.weight(4, 6, 1, 1))
+    b.op("Add", coarse, fine)
+    b.op("Concat", b.h, coarse, axis=1)
+    b.op("ConvTranspose", b.h, b.weight(8, 5, 2, 2), kernel_shape=[2, 2], strides=[2, 2])
+    b.op("Add", b.h, b.const(b.rng.standard_normal([1, 5, 1, 1])))
+    b.norm(5)
+    b.op("Relu")
+    b.op("ConvTranspose", b.h, b.weight(5, 1, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1])
+    b.op("Sigmoid")
+    whole = b.op("Shape")
+    batch = b.op("Slice", whole, b.const([0], np.int64), b.const([1], np.int64))
+    rest = b.const([-1], np.int64)
+    b.op("Reshape", b.nodes[-3].output[0], b.op("Concat", batch, rest, axis=0))
+    return b.finish()
+
+
 ZOO: dict[str, Callable[[], bytes]] = {
     "lenet": lenet,
     "residual": residual,
@@ -178,4 +203,5 @@ ZOO: dict[str, Callable[[], bytes]] = {
     "separable_clip": lambda: separable("Clip"),
     "pooled": pooled,
     "gelu": gelu_block,
+    "upsampled": upsampled,
 }

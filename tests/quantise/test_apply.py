@@ -29,7 +29,7 @@ NONE = np.zeros(0, np.int64)
 def made_up(model: Model, config: QuantisationConfig | None = None) -> QuantisationRecord:
     """A record without calibration."""
     config = config or QuantisationConfig()
-    names = make_plan(prepare(model)).observed
+    names = make_plan(prepare(model, config)).observed
     params = params_for(0.0, 4.0, config.activations)
     return QuantisationRecord(model.digest, config, 1, dict.fromkeys(names, params))
 

@@ -20,7 +20,7 @@ ort = pytest.importorskip("onnxruntime")
 
 #: Float operators that may be left: functions of one code that onnxruntime has no kernel for.
 TABLES = {"HardSigmoid", "Mul", "Gelu"}
-MOVES = {"Transpose", "Flatten", "Reshape", "NhwcMaxPool", "MaxPool"}
+MOVES = {"Transpose", "Flatten", "Reshape", "NhwcMaxPool", "MaxPool", "Resize", "Slice"}
 
 
 def optimised(data: bytes, folder: Path, **entries: str) -> list[str]:
@@ -59,7 +59,8 @@ def test_zoo(workshop: Workshop, tmp_path: Path, name: str, per_channel: bool) -
     data = apply(model, record)
     kinds = optimised(data, tmp_path)
     assert floats_left(kinds) <= (TABLES if name in ("separable_hardswish", "gelu") else set())
-    assert kinds.count("QLinearConv") == model.operators["Conv"]
+    convolutions = model.operators["Conv"] + model.operators["ConvTranspose"]
+    assert kinds.count("QLinearConv") == convolutions
     linear = model.operators["Gemm"] + model.operators["MatMul"]
     assert kinds.count("QGemm") + kinds.count("QLinearMatMul") == linear
     assert kinds.count("QLinearAveragePool") == model.operators["AveragePool"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from proofml.circuits.quantise import QuantisationConfig, QuantisationRecord, apply
-from proofml.circuits.quantise.operators import REWRITTEN, SUPPORTED
+from proofml.circuits.quantise.operators import FOLDED, REWRITTEN, SOFTMAX, SUPPORTED
 from proofml.circuits.quantise.plan import make_plan
 from proofml.circuits.quantise.prepare import prepare
 from proofml.circuits.quantise.ranges import params_for
@@ -23,9 +23,12 @@ from proofml.model import Model
 from .builder import ZOO
 
 BASES = [onnx.ModelProto.FromString(make()) for make in ZOO.values()]
-KINDS = sorted((SUPPORTED | REWRITTEN) - {"Island"})
+KINDS = sorted((SUPPORTED | REWRITTEN | FOLDED | SOFTMAX) - {"Island"})
 VALUES = (np.int64(-3), np.float32(np.inf), np.float64(2), np.int32(9), np.bool_(1), np.float32(0))
-ATTRIBUTES = ("axis", "axes", "transA", "alpha", "epsilon", "group", "keepdims", "kernel_shape")
+ATTRIBUTES = (
+    *("axis", "axes", "transA", "alpha", "epsilon", "group", "keepdims", "kernel_shape"),
+    *("strides", "pads", "dilations", "output_padding", "start", "end", "mode", "to"),
+)
 
 
 def mutate(proto: onnx.ModelProto, data: st.DataObject) -> None:
@@ -89,11 +92,10 @@ def test_mutated_models(data: st.DataObject) -> None:
     raw = canonical.SerializeToString(deterministic=True)
     model = Model("m", raw, "0" * 64, (), (), shapes(canonical))
     try:
-        names = make_plan(prepare(model)).observed
+        config = QuantisationConfig(cut_softmax=data.draw(st.booleans()))
+        names = make_plan(prepare(model, config)).observed
         params = params_for(-1.0, 3.0, "uint8")
-        record = QuantisationRecord(
-            model.digest, QuantisationConfig(), 1, dict.fromkeys(names, params)
-        )
+        record = QuantisationRecord(model.digest, config, 1, dict.fromkeys(names, params))
         made = apply(model, record)
     except UnsupportedModel:
         return

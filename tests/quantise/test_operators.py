@@ -98,6 +98,12 @@ def add_common(b: Builder) -> dict[str, str]:
     put("concat", "Concat", "x", made["tanh"], axis=1)
     put("concat_constant", "Concat", "x", b.weight(1, 2, 8, 8), axis=1)
     put("slice", "Slice", "x", ints(b, 1), ints(b, 8), ints(b, 3), ints(b, 2))
+    empty = b.const([])
+    put("resize", "Resize", "x", empty, b.const([1, 1, 3, 2]), mode="nearest")
+    put("resize_sizes", "Resize", "x", empty, empty, ints(b, 1, 4, 8, 16), mode="nearest")
+    spread = {"strides": [2, 2], "pads": [1, 1, 0, 1]}
+    put("transposed", "ConvTranspose", "x", b.weight(4, 3, 3, 3), b.weight(3), **spread)
+    put("transposed_norm", "Mul", b.h, b.weight(1, 3, 1, 1))
     put("expand", "Expand", "x", ints(b, 3, 4, 8, 8))
     put("reshape", "Reshape", "x", ints(b, 0, -1, 4))
     put("reduce_nothing_left", "Mul", b.op("Dropout", "x"), b.const(1.5))

@@ -46,6 +46,7 @@ def test_round_trip() -> None:
     for config in (
         QuantisationConfig(),
         QuantisationConfig("mse", 999_000, True, "int8"),
+        QuantisationConfig(shapes={"y": (2, 3), "/a": ()}, cut_softmax=True),
     ):
         dtype = config.activations
         made = record(config=config, activations={"x": Params(ONE, 5, dtype)})
@@ -54,6 +55,16 @@ def test_round_trip() -> None:
         assert again.digest == made.digest
         assert again.to_bytes() == made.to_bytes()
     assert record().activations["/b"].scale == np.float32(0.015625)
+
+
+def test_what_says_nothing_is_left_out() -> None:
+    """Records of before these keys were there keep their digests."""
+    assert record().to_json()["config"] == {
+        "activations": "uint8",
+        "method": "minmax",
+        "per_channel": False,
+        "percentile": 999_900,
+    }
 
 
 @pytest.mark.parametrize(
@@ -68,6 +79,18 @@ def test_round_trip() -> None:
         (("config", "percentile"), 500_000, "an integer from 500001"),
         (("config", "per_channel"), 1, "true or false"),
         (("config", "extra"), 1, "no such key"),
+        (("config", "shapes"), {}, "no such key where it says nothing"),
+        (("config", "shapes"), [], "a table of keys"),
+        (("config", "shapes"), {"x": 3}, "a list of at most 32"),
+        (("config", "shapes"), {"x": [1] * 33}, "a list of at most 32"),
+        (("config", "shapes"), {"x": [0]}, "an integer from 1"),
+        (("config", "shapes"), {"x": [True]}, "an integer from 1"),
+        (("config", "shapes"), {"x": ["1"]}, "an integer from 1"),
+        (("config", "shapes"), {"x": [(1 << 40) + 1]}, "an integer from 1"),
+        (("config", "shapes"), {"": [1]}, "printable characters"),
+        (("config", "shapes"), {f"x{i}": [1] for i in range(4097)}, "at most 4096 inputs"),
+        (("config", "cut_softmax"), False, "no such key where it says nothing"),
+        (("config", "cut_softmax"), 1, "true or false"),
         (("activations",), [], "a table of keys"),
         (("activations", "x"), {}, "this key"),
         (("activations", ""), {"scale": "3f800000", "zero_point": 0}, "printable characters"),

@@ -58,7 +58,15 @@ def transposed(b: Builder) -> None:
 
 
 def computed_shape(b: Builder) -> None:
-    b.op("Reshape", "x", b.op("Shape", "x"))
+    b.op("Reshape", "x", b.op("ArgMax", "x"))
+
+
+def halved(b: Builder) -> None:
+    b.op("Resize", "x", "", b.const([1, 1, 0.5, 1]), mode="nearest")
+
+
+def resized_by_a_value(b: Builder) -> None:
+    b.op("Resize", "x", "", b.op("Relu", "x"), mode="nearest")
 
 
 def training(b: Builder) -> None:
@@ -101,7 +109,10 @@ def contradiction(b: Builder) -> None:
         (divided_by, r"\(Div\): only by a constant"),
         (bad_weights, r"\(Conv\): its input 'c0': expected finite numbers"),
         (transposed, r"\(Gemm\): transA is not supported"),
-        (computed_shape, r"\(Shape\)"),
+        (computed_shape, r"\(Reshape\): expected its input 'v0' to be a constant"),
+        (simple("Resize", mode="linear"), r"\(Resize\): mode 'linear'; expected 'nearest'"),
+        (halved, r"\(Resize\): axis 2 grows 0.5 times; expected a whole number"),
+        (resized_by_a_value, r"\(Resize\): expected its input 'v0' to be a constant"),
         (training, r"\(Dropout\): it is in training mode"),
         (indices, r"\(MaxPool\): only its first output"),
         (constants_only, r"\(Add\): all its inputs are constants"),

@@ -22,7 +22,7 @@ from proofml.canonical import JSON
 from proofml.errors import EXIT_FAILED, EXIT_USAGE, ProofmlError, UsageError
 from proofml.model import Model
 from proofml.statement import Visibility
-from proofml.tensors import MAX_TENSOR_BYTES, Array, dtype_name
+from proofml.tensors import MAX_RANK, MAX_TENSOR_BYTES, Array, dtype_name
 from proofml.worker.limits import Limits, Progress, silent
 
 EXIT_INTERRUPTED = 130
@@ -159,6 +159,21 @@ def parse_pairs(values: Sequence[str], option: str) -> dict[str, str]:
         if not equals or not key or key in result:
             raise UsageError(f"{option} {value}: expected KEY=VALUE, each key once")
         result[key] = rest
+    return result
+
+
+def parse_shapes(values: Sequence[str], option: str) -> dict[str, tuple[int, ...]]:
+    """`NAME=1,3,48,192` words to shapes."""
+    result = {}
+    for name, text in parse_pairs(values, option).items():
+        words = text.split(",") if text else []
+        if len(words) > MAX_RANK or not all(
+            word.isascii() and word.isdigit() and len(word) < 16 for word in words
+        ):
+            raise UsageError(
+                f"{option} {name}={text}: expected numbers with commas, such as 1,3,48,192"
+            )
+        result[name] = tuple(int(word) for word in words)
     return result
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from proofml.cli.common import json_option, parse_pairs, print_json, visibility_options
+from proofml.cli.common import json_option, parse_shapes, print_json, visibility_options
 from proofml.cli.page import bold, dim, line
-from proofml.errors import UsageError, printable
+from proofml.errors import printable
 
 if TYPE_CHECKING:
     from proofml.graph.cost import Tally
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _WIDTH = 78
 _INDENT = 15
-_MOST_DIMS = 32
 
 
 @click.command("inspect")
@@ -50,7 +49,7 @@ def command(
     from proofml.model import Model
     from proofml.statement import Visibility
 
-    fixed = {name: _dims(name, text) for name, text in parse_pairs(shapes, "--shape").items()}
+    fixed = parse_shapes(shapes, "--shape")
     request = Request(
         input_visibility=Visibility(input_visibility),
         output_visibility=Visibility(output_visibility),
@@ -61,15 +60,6 @@ def command(
         print_json(found.to_json())
         return
     _print(found)
-
-
-def _dims(name: str, text: str) -> tuple[int, ...]:
-    words = text.split(",") if text else []
-    if len(words) > _MOST_DIMS or not all(
-        word.isascii() and word.isdigit() and len(word) < 16 for word in words
-    ):
-        raise UsageError(f"--shape {name}={text}: expected numbers with commas, such as 1,3,48,192")
-    return tuple(int(word) for word in words)
 
 
 def _print(found: Inspection) -> None:

@@ -11,6 +11,7 @@ from proofml.cli.common import (
     json_option,
     limits,
     memory_option,
+    parse_shapes,
     print_json,
     progress_bar,
     progress_option,
@@ -58,6 +59,19 @@ from proofml.cli.common import (
     help="Codes of the values between operators.",
 )
 @click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="NAME=1,3,48,192",
+    help="Fix the shape of an input whose dimensions are open, as models need that compute "
+    "with shapes.",
+)
+@click.option(
+    "--cut-softmax",
+    is_flag=True,
+    help="Leave out a Softmax at the end: the output is what it reads, under that name.",
+)
+@click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="ONNX file to write."
 )
 @click.option(
@@ -78,6 +92,8 @@ def command(
     percentile: float,
     per_channel: bool,
     activations: str,
+    shapes: tuple[str, ...],
+    cut_softmax: bool,
     output: Path,
     record: Path | None,
     memory_limit: int | None,
@@ -97,7 +113,7 @@ def command(
         calibrate,
         measure_fidelity,
     )
-    from proofml.errors import UsageError
+    from proofml.errors import UsageError, printable
     from proofml.model import Model
     from proofml.runtime import RUN_LIMITS
     from proofml.store import Store
@@ -113,7 +129,14 @@ def command(
         raise UsageError("expected different files for MODEL, --output and --record")
     asked = limits(memory_limit, time_limit)
     bounds = Limits(asked.memory or RUN_LIMITS.memory, asked.seconds or RUN_LIMITS.seconds)
-    config = QuantisationConfig(method, round(percentile * 10_000), per_channel, activations)
+    config = QuantisationConfig(
+        method=method,
+        percentile=round(percentile * 10_000),
+        per_channel=per_channel,
+        activations=activations,
+        shapes=parse_shapes(shapes, "--shape"),
+        cut_softmax=cut_softmax,
+    )
     store = Store.default()
     loaded = Model.load(model)
     samples = [one for path in calibration for one in read_samples(path, loaded)]
@@ -138,6 +161,8 @@ def command(
                 "record": None if record is None else str(record),
                 "record_sha256": found.digest,
                 "calibration_samples": found.samples,
+                "config": found.config.to_json(),
+                "outputs": [spec.name for spec in made.outputs],
                 "fidelity": None if report is None else report.to_json(),
             }
         )
@@ -145,6 +170,9 @@ def command(
     click.echo(f"{output}: {len(data)} bytes, canonical sha256 {made.digest}")
     click.echo(f"  from    {model}, canonical sha256 {loaded.digest}")
     click.echo(f"  record  {record or 'not written (--record)'}, sha256 {found.digest}")
+    if cut_softmax:
+        names = ", ".join(printable(spec.name) for spec in made.outputs)
+        click.echo(f"  output  {names}: what the Softmax reads that was left out")
     if report is None:
         click.echo("  compare it with the float model on other inputs: --heldout")
     else:
