@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proofml.circuits.graph import Graph, Ints
 
@@ -25,6 +25,20 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class CodeTensor:
+    """A tensor of the ONNX graph that holds a value's codes: `code = value + zero`.
+
+    Attributes:
+        name: in the canonical model.
+        dtype: uint8 or int8.
+    """
+
+    name: str
+    dtype: str
+    zero: int
+
+
+@dataclass(frozen=True)
 class Compiled:
     """A compiled model.
 
@@ -33,9 +47,11 @@ class Compiled:
         weights: value number of each Weight node -> its centred numbers, int64, of its shape.
         origins: the ONNX nodes, in their order.
         names: value number -> name of the ONNX node that it was made for, for messages.
+        codes: value number -> the tensor that a node of the ONNX graph makes of it, where one does.
     """
 
     graph: Graph
     weights: Mapping[int, Ints]
     origins: tuple[Origin, ...]
     names: Mapping[int, str]
+    codes: Mapping[int, CodeTensor] = field(default_factory=dict)
