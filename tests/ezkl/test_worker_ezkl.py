@@ -22,7 +22,7 @@ from proofml.errors import BackendFailed
 from proofml.expectation import Expectation
 from proofml.proof import Proof
 from proofml.store import Store
-from proofml.testing.crashes import KillAt, leftovers, workers
+from proofml.testing.crashes import KillAt, failure_when_killed, leftovers, workers
 from proofml.worker import Limits, WorkerFailed
 
 from .models import ALLOWED, OPTIONS, X, mlp
@@ -78,8 +78,11 @@ def test_verifiers_worker_is_killed(workshop: Workshop, tmp_path: Path, stage: s
     path = tmp_path / "proof.pml"
     workshop.honest().write(path)
     expect, store = Expectation(model=workshop.model), Store(tmp_path / "cache")
-    with pytest.raises(BackendFailed, match="SIGKILL"):
-        verify(path, expect, ALLOWED, context=Context(store, KillAt(stage)))
+
+    def judge(store: Store, kill: KillAt) -> None:
+        verify(path, expect, ALLOWED, context=Context(store, kill))
+
+    assert "SIGKILL" in str(failure_when_killed(judge, store, stage))
     assert leftovers(store) == []
     assert store.damaged() == ()
     assert verify(path, expect, ALLOWED, context=Context(store))
