@@ -113,8 +113,8 @@ def graph_to_json(graph: Graph) -> dict[str, JSON]:
         "functions": functions.items,
         "views": views.items,
         "nodes": nodes,
-        "inputs": [_write_port(port) for port in graph.inputs],
-        "outputs": [_write_port(port) for port in graph.outputs],
+        "inputs": [write_port(port) for port in graph.inputs],
+        "outputs": [write_port(port) for port in graph.outputs],
         "classes": {name: list(members) for name, members in sorted(graph.classes.items())},
     }
 
@@ -163,7 +163,8 @@ def _write_contraction(contraction: Contraction) -> JSON:
     return [contraction.left, contraction.right, list(contraction.sums), *sides]
 
 
-def _write_port(port: Port) -> JSON:
+def write_port(port: Port) -> JSON:
+    """An input or output; `read_port` reads it."""
     codec = port.codec
     return [
         port.name,
@@ -195,8 +196,8 @@ def read_graph(value: object) -> Graph:
     shapes: list[Shape] = []
     reader = _Reader(functions, views, shapes)
     nodes = fields.items("nodes", reader.node, most=MAX_NODES)
-    inputs = fields.items("inputs", _read_port, most=MAX_PORTS)
-    outputs = fields.items("outputs", _read_port, most=MAX_PORTS)
+    inputs = fields.items("inputs", read_port, most=MAX_PORTS)
+    outputs = fields.items("outputs", read_port, most=MAX_PORTS)
     table = fields.table("classes")
     classes = {
         name: table.items(name, text_item, most=MAX_NAMES) for name in CLASSES if name in table
@@ -311,7 +312,8 @@ def _read_bind(value: object, path: str) -> Bind:
     return Bind(out, total, (window[0], window[1], window[2]))
 
 
-def _read_port(value: object, path: str) -> Port:
+def read_port(value: object, path: str) -> Port:
+    """Raises `FieldError` for anything that `write_port` would not have written."""
     name, shape, number, kind, dtype, *numbers = _items(value, path, 9, 9)
     scale, zero_point, low, high = (_wide(item, path) for item in numbers)
     codec = Codec(text_item(kind, path), text_item(dtype, path), scale, zero_point, low, high)

@@ -9,7 +9,7 @@ without a bounds check) rest on the ranges that it proves. For the prover only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -34,7 +34,10 @@ from proofml.circuits.graph import (
     Step,
     Term,
     Weight,
+    operands,
 )
+
+_FREED: Ints = np.empty(0, np.int64)
 
 #: Computes one value from all earlier ones.
 Rule: TypeAlias = Callable[[list[Ints]], Ints]
@@ -77,14 +80,74 @@ class Executor:
             ValueError: an input is missing, has another shape, or leaves its range.
         """
         values: list[Ints] = []
-        for value, (node, rule) in enumerate(zip(self.graph.nodes, self._rules, strict=True)):
-            if rule is not None:
-                values.append(np.asarray(rule(values)))  # of rank 0 too, never a scalar
-            elif isinstance(node, Input):
-                values.append(_checked(node, inputs.get(value)))
-            else:
-                values.append(self._weights[value])
+        for value in range(len(self.graph.nodes)):
+            values.append(self._value(value, values, inputs))
         return values
+
+    def stream(
+        self,
+        inputs: Mapping[int, Ints],
+        *,
+        wanted: Collection[int] | None = None,
+        given: Mapping[int, Ints] | None = None,
+    ) -> Iterator[tuple[int, Ints]]:
+        """As `run`, one value after the other; each is freed when its last reader is computed.
+
+        Args:
+            inputs: as of `run`; only those that are needed are looked at.
+            wanted: the values to yield; what they do not depend on is not computed. None for all.
+            given: values that are known from elsewhere, in range and of the nodes' shapes, int64
+                and C-contiguous (not checked): they are not computed.
+
+        Yields:
+            (value, array): arrays as of `run`. Who does not keep them holds no memory.
+
+        Raises:
+            ValueError: an input is missing, has another shape, or leaves its range.
+        """
+        known = given or {}
+        needed, last = self._needed(wanted, known)
+        values = [_FREED] * len(self.graph.nodes)
+        for value, node in enumerate(self.graph.nodes):
+            if not needed[value]:
+                continue
+            read = () if value in known else operands(node)
+            if value in known:
+                values[value] = known[value]
+            else:
+                values[value] = self._value(value, values, inputs)
+            if wanted is None or value in wanted:
+                yield value, values[value]
+            for other in (*read, value):
+                if last[other] <= value:
+                    values[other] = _FREED
+
+    def sources(self, wanted: Collection[int], given: Collection[int]) -> frozenset[int]:
+        """Which of the values `given` are read to compute the values `wanted`."""
+        _, last = self._needed(wanted, given)
+        return frozenset(value for value in given if last[value] >= 0)
+
+    def _needed(
+        self, wanted: Collection[int] | None, given: Collection[int]
+    ) -> tuple[list[bool], list[int]]:
+        """Which values are computed, and the last of them that reads each."""
+        nodes = self.graph.nodes
+        needed = [wanted is None or value in wanted for value in range(len(nodes))]
+        last = [-1] * len(nodes)
+        for value in reversed(range(len(nodes))):
+            if needed[value] and value not in given:
+                for other in operands(nodes[value]):
+                    needed[other] = True
+                    last[other] = max(last[other], value)
+        return needed, last
+
+    def _value(self, value: int, values: list[Ints], inputs: Mapping[int, Ints]) -> Ints:
+        node, rule = self.graph.nodes[value], self._rules[value]
+        if rule is not None:
+            return np.asarray(rule(values))  # of rank 0 too, never a scalar
+        if isinstance(node, Input):
+            return _checked(node, inputs.get(value))
+        return self._weights[value]
 
     def _rule(self, node: Node) -> Rule | None:
         match node:

@@ -13,6 +13,7 @@ from proofml.circuits.kernels.claims import Claim, Tree
 from proofml.circuits.kernels.hashing import (
     absorb,
     challenge,
+    chunk_trees,
     grind,
     indices,
     merkle,
@@ -60,6 +61,7 @@ __all__ = [
     "available",
     "bb_mul",
     "challenge",
+    "chunk_trees",
     "contract_ext",
     "contract_i8",
     "contract_i32",

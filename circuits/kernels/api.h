@@ -68,6 +68,12 @@ PML_API int pml_merkle(const char *tag, const uint8_t *rows, size_t row_bytes, u
  * is not itself known. out: room for count * log_n * 32. Returns the bytes written. */
 PML_API long pml_merkle_open(const uint8_t *nodes, unsigned log_n, const uint32_t *idx,
                              size_t count, uint8_t *out);
+/* Trees over chunks, of `count` pieces of data at once. Leaf i of a piece is SHA-256 of 0x00 and
+ * its bytes from i * leaf on, leaf of them or, the last one, what is left (bytes >= 1); a node is
+ * SHA-256 of 0x01 and its two children, or of its one child and 32 zero bytes. nodes: level by
+ * level from the leaves to the root, n of n leaves, then (n + 1) / 2, and so on to 1. */
+PML_API int pml_chunk_trees(size_t count, const uint8_t *const *data, const uint64_t *bytes,
+                            size_t leaf, uint8_t *const *nodes);
 /* The smallest nonce whose hash with the seed begins with `bits` (<= 40) zero bits. */
 PML_API int pml_grind(const uint8_t seed[32], unsigned bits, uint64_t *nonce);
 

@@ -19,12 +19,16 @@ void pml_sha_final(pml_sha *s, u8 out[32]);
 void pml_sha_many(const u8 *prefix, size_t prefix_len, const u8 *rows, size_t row_bytes,
                   size_t count, u8 *out);
 
+/* out[i] = H(tag || row i) for `count` rows of 64 * blocks bytes, 1 <= blocks < 2^20. */
+void pml_sha_tagged(u8 tag, const u8 *rows, size_t blocks, size_t count, u8 *out);
+
 /* Compression of whole blocks; the second one of two independent streams. */
 void pml_sha_blocks(u32 h[8], const u8 *p, size_t blocks);
 void pml_sha_blocks2(u32 h0[8], u32 h1[8], const u8 *p0, const u8 *p1, size_t blocks);
 #if PML_X86
 void pml_sha_ni_blocks(u32 h[8], const u8 *p, size_t blocks);
 void pml_sha_ni_blocks2(u32 h0[8], u32 h1[8], const u8 *p0, const u8 *p1, size_t blocks);
+void pml_sha_ni_tagged2(u8 tag, const u8 *p0, const u8 *p1, size_t blocks, u8 *out0, u8 *out1);
 #endif
 
 extern const u32 pml_sha_k[64], pml_sha_h0[8];

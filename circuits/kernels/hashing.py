@@ -7,6 +7,7 @@ twin of the same name in `proofml.zkml.sumcheck.transcript`.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,36 @@ def merkle(tag: str, rows: NDArray[Any]) -> Digests:
     size = rows.nbytes // n
     checked(native().pml_merkle(tag_of(tag), rows.ctypes.data, size, log_n, out.ctypes.data))
     return out
+
+
+def chunk_trees(data: Sequence[Digests], leaf: int, nodes: Sequence[Digests]) -> None:
+    """Trees over chunks of `leaf` bytes of each array, all levels end to end, into `nodes`.
+
+    Args:
+        data: uint8 [bytes], not empty.
+        nodes: for each of them uint8 [n, 32]: n leaves, their parents, and so on to the root.
+    """
+    count = len(data)
+    if count < 1 or len(nodes) != count:
+        raise ValueError(f"nodes: expected {count} arrays, at least one, got {len(nodes)}")
+    sizes = np.array([part.size for part in data], np.uint64)
+    starts = (ctypes.c_void_p * count)()
+    outs = (ctypes.c_void_p * count)()
+    for i, (part, out) in enumerate(zip(data, nodes, strict=True)):
+        starts[i] = address(part, np.uint8, part.size, name="data")
+        outs[i] = address(out, np.uint8, _chunk_nodes(part.size, leaf), 32, name="nodes")
+    checked(native().pml_chunk_trees(count, starts, sizes.ctypes.data, leaf, outs))
+
+
+def _chunk_nodes(size: int, leaf: int) -> int:
+    if leaf < 1:
+        raise ValueError(f"leaf: expected at least one byte, got {leaf}")
+    level = -(-size // leaf)
+    total = level
+    while level > 1:
+        level = (level + 1) // 2
+        total += level
+    return total
 
 
 def _indices(idx: Words, log_n: int) -> int:

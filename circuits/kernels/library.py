@@ -56,6 +56,7 @@ _SIGNATURES: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "sha256": (None, (_P, _Z, _P)),
     "merkle": (_I, (_S, _P, _Z, _U, _P)),
     "merkle_open": (_L, (_P, _U, _P, _Z, _P)),
+    "chunk_trees": (_I, (_Z, _P, _P, _Z, _P)),
     "grind": (_I, (_P, _U, _P)),
     "absorb": (None, (_P, _S, _P, _Z)),
     "challenge": (None, (_P, _S, _P)),

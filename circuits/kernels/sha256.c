@@ -170,3 +170,22 @@ void pml_sha_many(const u8 *prefix, size_t prefix_len, const u8 *rows, size_t ro
         if (i + 1 < count) pml_sha_digest(s[1].h, out + 32 * (i + 1));
     }
 }
+
+void pml_sha_tagged(u8 tag, const u8 *rows, size_t blocks, size_t count, u8 *out) {
+#if PML_X86
+    if (pml_use_sha_ni()) {
+        /* The two halves side by side, each in order, as caches like to be read. */
+        const size_t half = count / 2, row = 64 * blocks;
+        for (size_t i = 0; i < half; i++)
+            pml_sha_ni_tagged2(tag, rows + i * row, rows + (half + i) * row, blocks, out + 32 * i,
+                               out + 32 * (half + i));
+        if (count & 1) {
+            u8 spare[32];
+            const u8 *last = rows + (count - 1) * row;
+            pml_sha_ni_tagged2(tag, last, last, blocks, out + 32 * (count - 1), spare);
+        }
+        return;
+    }
+#endif
+    pml_sha_many(&tag, 1, rows, 64 * blocks, count, out);
+}

@@ -33,9 +33,21 @@ PML_INLINE void store_state(u32 h[8], state s) {
     _mm_storeu_si128((__m128i *)(void *)(h + 4), _mm_alignr_epi8(dchg, feba, 8));
 }
 
-PML_INLINE __m128i load_words(const u8 *p) { /* big-endian */
-    const __m128i swap = _mm_set_epi64x(0x0C0D0E0F08090A0B, 0x0405060700010203);
-    return _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)p), swap);
+PML_INLINE __m128i load_bytes(const u8 *p) {
+    return _mm_loadu_si128((const __m128i *)(const void *)p);
+}
+
+PML_INLINE __m128i swap_words(__m128i x) { /* from or to big-endian */
+    return _mm_shuffle_epi8(x, _mm_set_epi64x(0x0C0D0E0F08090A0B, 0x0405060700010203));
+}
+
+PML_INLINE __m128i load_words(const u8 *p) { return swap_words(load_bytes(p)); }
+
+PML_INLINE void store_digest(u8 out[32], state s) {
+    __m128i feba = _mm_shuffle_epi32(s.abef, 0x1B), dchg = _mm_shuffle_epi32(s.cdgh, 0xB1);
+    __m128i *to = (__m128i *)(void *)out;
+    _mm_storeu_si128(to, swap_words(_mm_blend_epi16(feba, dchg, 0xF0)));
+    _mm_storeu_si128(to + 1, swap_words(_mm_alignr_epi8(dchg, feba, 8)));
 }
 
 PML_INLINE __m128i constants(int t) {
@@ -107,6 +119,49 @@ void pml_sha_ni_blocks2(u32 h0[8], u32 h1[8], const u8 *p0, const u8 *p1, size_t
     }
     store_state(h0, a);
     store_state(h1, b);
+}
+
+/* A row with one byte before it: every block but the first and the last is read where it lies,
+ * and these two are made in registers. (Copied into a buffer, they would wait for the stores.) */
+#define FIRST(s, p)                                                                            \
+    __m128i s##w0 = swap_words(_mm_or_si128(_mm_slli_si128(load_bytes(p), 1), lead)),          \
+            s##w1 = load_words((p) + 15), s##w2 = load_words((p) + 31),                        \
+            s##w3 = load_words((p) + 47);                                                      \
+    const state s##_before = s
+
+#define LAST(s, byte)                                                                          \
+    __m128i s##w0 = _mm_cvtsi32_si128((int)((u32)(byte) << 24 | 0x800000)),                    \
+            s##w1 = _mm_setzero_si128(), s##w2 = s##w1, s##w3 = length;                        \
+    const state s##_before = s
+
+void pml_sha_ni_tagged2(u8 tag, const u8 *p0, const u8 *p1, size_t blocks, u8 *out0, u8 *out1) {
+    const __m128i lead = _mm_cvtsi32_si128(tag);
+    const __m128i length = _mm_set_epi32((int)(512 * blocks + 8), 0, 0, 0); /* in bits */
+    const u8 end0 = p0[64 * blocks - 1], end1 = p1[64 * blocks - 1];
+    state a = load_state(pml_sha_h0), b = a;
+    {
+        FIRST(a, p0);
+        FIRST(b, p1);
+        ROUNDS(TWO)
+        FINISH(a);
+        FINISH(b);
+    }
+    for (p0 += 63, p1 += 63; --blocks; p0 += 64, p1 += 64) {
+        LOAD(a, p0);
+        LOAD(b, p1);
+        ROUNDS(TWO)
+        FINISH(a);
+        FINISH(b);
+    }
+    {
+        LAST(a, end0);
+        LAST(b, end1);
+        ROUNDS(TWO)
+        FINISH(a);
+        FINISH(b);
+    }
+    store_digest(out0, a);
+    store_digest(out1, b);
 }
 
 #if defined(__clang__)

@@ -12,6 +12,8 @@ import pytest
 
 from proofml.api import prove
 from proofml.backend import Context, Request, get_backend
+from proofml.circuits import inference
+from proofml.circuits.recent import Recent
 from proofml.errors import BackendFailed, UnsupportedModel, UsageError
 from proofml.model import Model
 from proofml.router import route
@@ -22,7 +24,6 @@ from proofml.zkml.sumcheck import backend_prover
 from proofml.zkml.sumcheck.compile import Source
 from proofml.zkml.sumcheck.keyfiles import read_key, write_key
 from proofml.zkml.sumcheck.keys import commit_model
-from proofml.zkml.sumcheck.recent import Recent
 
 from .models import BATCH, OTHER_X, X, qdq_gemm
 from .workshop import Workshop
@@ -163,7 +164,7 @@ def test_calibration_runs_once(workshop: Workshop, monkeypatch: pytest.MonkeyPat
         raise AssertionError("calibrated again")
 
     monkeypatch.setattr("proofml.circuits.quantise.calibrate", never)
-    backend_prover._RECORDS.clear()
+    inference.RECORDS.clear()
     again = workshop.prove(model, OTHER_X, calibration=(X, OTHER_X))
     assert again.sections["quantisation"] == first.sections["quantisation"]
 

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from proofml import __version__
 from proofml.backend import Context, Evidence, Request
-from proofml.canonical import JSON
-from proofml.circuits.codec import decode_output, encode_input
 from proofml.circuits.graph import Ints
+from proofml.circuits.inference import calibrated, check_error, input_codes, output_tensors
 from proofml.circuits.ranges import RangeError
+from proofml.circuits.recent import Recent
+from proofml.circuits.source import fixed_shapes
 from proofml.errors import (
     BackendFailed,
     ProofmlError,
@@ -30,10 +27,9 @@ from proofml.errors import (
 from proofml.fields import FieldError
 from proofml.model import Model
 from proofml.proof import Blob
-from proofml.runtime import RUN_LIMITS, run_model
 from proofml.salts import read_salt, write_private, write_salt
 from proofml.statement import Statement
-from proofml.tensors import Array, tensor_digest, to_npy
+from proofml.tensors import Array, to_npy
 from proofml.zkml.sumcheck.compile import CannotCompile, Source, is_quantised, keep_circuit
 from proofml.zkml.sumcheck.interface import PROOF, QUANTISATION, claims_of
 from proofml.zkml.sumcheck.keyfiles import read_key, write_key
@@ -41,15 +37,10 @@ from proofml.zkml.sumcheck.keys import ProvingKey, commit_model, commit_ports, n
 from proofml.zkml.sumcheck.options import Options
 from proofml.zkml.sumcheck.ports import NOT_HIDDEN, committed, salt_bytes, salt_numbers
 from proofml.zkml.sumcheck.prover import prove_circuit
-from proofml.zkml.sumcheck.recent import Recent
 from proofml.zkml.sumcheck.record import classes_of, computation
 from proofml.zkml.sumcheck.verifier import verify_proof
 
-if TYPE_CHECKING:
-    from proofml.circuits.quantise.record import QuantisationConfig, QuantisationRecord
-
 _KEYS: Recent[ProvingKey] = Recent(2)
-_RECORDS: Recent[QuantisationRecord] = Recent(8)
 
 
 def setup(model: Model, request: Request, context: Context) -> dict[str, Path]:
@@ -65,9 +56,6 @@ def setup(model: Model, request: Request, context: Context) -> dict[str, Path]:
     """
     options = _options(model, request)
     samples = [model.check_inputs(sample) for sample in request.calibration]
-    shapes = {spec.name: spec.shape for spec in model.inputs}
-    if samples:
-        shapes = {name: array.shape for name, array in samples[0].items()}
     record = None
     if options.quantisation is not None:
         if not samples:
@@ -75,16 +63,8 @@ def setup(model: Model, request: Request, context: Context) -> dict[str, Path]:
                 f"{model.name}: setting up a float model needs inputs to calibrate on "
                 "(--calibration FILE)"
             )
-        record = _calibrated(model, samples, options.quantisation, context)
-    fixed: dict[str, tuple[int, ...]] = {}
-    for name, shape in shapes.items():
-        known = () if shape is None else tuple(n for n in shape if n is not None)
-        if shape is None or len(known) != len(shape):
-            raise UsageError(
-                f"{model.name}: input {name!r} has open dimensions, and a circuit has none; give "
-                "an input of the shape to prove (--calibration FILE)"
-            )
-        fixed[name] = known
+        record = calibrated(model, samples, options.quantisation, context)
+    fixed = fixed_shapes(model, samples)
     source = Source(model, fixed, record, options.visibility)
     key = _key(source, options, context)
     return _published(source, key, context)
@@ -138,14 +118,16 @@ def prove(
     record = None
     if options.quantisation is not None:
         samples: list[Mapping[str, Array]] = [*map(model.check_inputs, request.calibration)]
-        record = _calibrated(model, samples or [inputs], options.quantisation, context)
+        record = calibrated(model, samples or [inputs], options.quantisation, context)
     shapes = {name: array.shape for name, array in inputs.items()}
     source = Source(model, shapes, record, options.visibility)
     key = _key(source, options, context)
     context.progress("run", None, None)
-    values, outputs = _run(key, inputs)
+    graph = key.circuit.graph
+    values = list(key.executor.run(input_codes(graph, inputs)))
+    outputs = output_tensors(graph, dict(enumerate(values)))
     if request.max_error is not None:
-        _check_error(model, inputs, outputs, request.max_error, context)
+        check_error(model, inputs, outputs, request.max_error, context)
     circuit, shown = key.circuit, options.visibility
     ports = root = None
     if options.salt_file is not None:
@@ -214,45 +196,6 @@ def _write_outputs(path: Path, outputs: Mapping[str, Array]) -> None:
     write_private(path, out.getvalue())
 
 
-def _calibrated(
-    model: Model,
-    samples: Sequence[Mapping[str, Array]],
-    config: QuantisationConfig,
-    context: Context,
-) -> QuantisationRecord:
-    """The record of these samples; onnxruntime runs only where the cache has none."""
-    from proofml.circuits.quantise import QuantisationRecord
-
-    recipe: dict[str, JSON] = {
-        "kind": "quantisation record",
-        "proofml": __version__,
-        "model": model.digest,
-        "config": config.to_json(),
-        "samples": [[tensor_digest(array) for array in sample.values()] for sample in samples],
-    }
-
-    def make() -> QuantisationRecord:
-        found = context.store.read(recipe)
-        if found is not None:
-            try:
-                return QuantisationRecord.from_bytes(found["record"])
-            except (FieldError, KeyError):
-                pass  # written by another version of this code under the same number
-        from proofml.circuits.quantise import calibrate
-
-        limits = context.limits.or_else(RUN_LIMITS)
-        record = calibrate(
-            model, samples, config, context.store, limits=limits, progress=context.progress
-        )
-        with context.store.scratch() as folder:
-            (folder / "record").write_bytes(record.to_bytes())
-            label = f"quantisation record of {printable(model.name)}"
-            context.store.put(recipe, {"record": folder / "record"}, label=label)
-        return record
-
-    return _RECORDS.get(context.store, recipe, make)
-
-
 def _key(source: Source, options: Options, context: Context) -> ProvingKey:
     """The proving key, from memory, from the cache, or made."""
     recipe = source.recipe("proving key", bits=options.bits)
@@ -311,46 +254,6 @@ def _make_key(source: Source, bits: int, context: Context) -> ProvingKey:
             f"{bits} were asked for; use --set bits={reached} or a smaller batch"
         )
     return key
-
-
-def _run(key: ProvingKey, inputs: Mapping[str, Array]) -> tuple[list[Ints], dict[str, Array]]:
-    """All values of the graph, and the outputs as the model's user knows them."""
-    graph = key.circuit.graph
-    try:
-        codes = {port.value: encode_input(port, inputs[port.name]) for port in graph.inputs}
-    except ValueError as error:
-        raise UsageError(f"{error}; a proof is about codes") from error
-    values = list(key.executor.run(codes))
-    try:
-        outputs = {port.name: decode_output(port, values[port.value]) for port in graph.outputs}
-    except ValueError as error:
-        raise BackendFailed(
-            f"{error}: the circuit made what no output can be", stage="run"
-        ) from error
-    return values, outputs
-
-
-def _check_error(
-    model: Model,
-    inputs: Mapping[str, Array],
-    outputs: Mapping[str, Array],
-    most: float,
-    context: Context,
-) -> None:
-    """The distance from what onnxruntime makes of the model that the user gave."""
-    limits = context.limits.or_else(RUN_LIMITS)
-    reference = run_model(model, inputs, context.store, limits=limits, progress=context.progress)
-    for name, array in outputs.items():
-        with np.errstate(all="ignore"):
-            gap = np.abs(array.astype(np.float64) - reference[name].astype(np.float64))
-        worst = float(gap.max(initial=0.0))
-        if not worst <= most:
-            raise BackendFailed(
-                f"output {name!r} differs from onnxruntime's by {worst:g}, --max-error is {most:g};"
-                " calibrate on inputs like it (--calibration FILE), or prove a model that is "
-                "quantised already",
-                stage="run",
-            )
 
 
 def _check_own(

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from proofml.backend import Request
+from proofml.circuits.settings import (
+    QUANTISING,
+    check_known,
+    choice,
+    path_option,
+    quantisation_config,
+    read_option,
+    switch,
+    whole,
+)
 from proofml.errors import UsageError
 from proofml.statement import Visibility as Shown
 from proofml.zkml.sumcheck.bounds import DEFAULT_BITS, MAX_BITS, MIN_BITS
@@ -17,14 +26,9 @@ from proofml.zkml.sumcheck.ports import circuit_visibility, committed
 if TYPE_CHECKING:
     from proofml.circuits.quantise.record import QuantisationConfig
 
-T = TypeVar("T")
-
 KNOWN = (
-    "bits", "self-check", "method", "per-channel", "activations", "hiding", "salt-file",
-    "output-file",
+    "bits", "self-check", *QUANTISING, "hiding", "salt-file", "output-file",
 )  # fmt: skip
-#: Of a float model only.
-QUANTISING = frozenset({"method", "per-channel", "activations"})
 #: Only where a tensor is committed.
 COMMITTING = frozenset({"hiding", "salt-file", "output-file"})
 
@@ -53,19 +57,15 @@ class Options:
     def read(cls, request: Request, *, quantised: bool) -> Options:
         """Raises `UsageError` naming the option."""
         options = request.options
-        for key in options:
-            if key not in KNOWN:
-                raise UsageError(f"sumcheck has no option {key}; known: {', '.join(KNOWN)}")
-            if quantised and key in QUANTISING:
-                raise UsageError(f"--set {key}: the model is quantised already; leave it out")
+        check_known(options, KNOWN, "sumcheck", quantised=quantised)
         visibility = _visibility(request)
         return cls(
-            bits=_read(options, "bits", _bits, DEFAULT_BITS),
-            self_check=_read(options, "self-check", _switch, False),
-            quantisation=None if quantised else _quantisation(options),
+            bits=read_option(options, "bits", whole(MIN_BITS, MAX_BITS), DEFAULT_BITS),
+            self_check=read_option(options, "self-check", switch, False),
+            quantisation=None if quantised else quantisation_config(options),
             visibility=visibility,
-            salt_file=_path(options, "salt-file"),
-            output_file=_path(options, "output-file"),
+            salt_file=path_option(options, "salt-file"),
+            output_file=path_option(options, "output-file"),
         )
 
 
@@ -85,7 +85,7 @@ def _visibility(request: Request) -> Visibility:
         raise UsageError(f"sumcheck hides nothing yet; asked to hide {', '.join(private)}")
     found = circuit_visibility(inputs, outputs)
     options, roles = request.options, committed(found)
-    if roles and _read(options, "hiding", _choice(("none",)), None) is None:
+    if roles and read_option(options, "hiding", choice(("none",)), "") == "":
         raise UsageError(
             f"a commitment to the {roles} hides nothing: from the proof they can be learnt; "
             "--set hiding=none says that you know"
@@ -95,52 +95,3 @@ def _visibility(request: Request) -> Visibility:
             role = "output" if key == "output-file" else "tensor"
             raise UsageError(f"--set {key}: no {role} is committed (hashed); leave it out")
     return found
-
-
-def _path(options: Mapping[str, str], key: str) -> Path | None:
-    if key not in options:
-        return None
-    if not options[key] or "\0" in options[key]:
-        raise UsageError(f"--set {key}={options[key]!r}: expected the path of a file")
-    return Path(options[key])
-
-
-def _quantisation(options: Mapping[str, str]) -> QuantisationConfig:
-    from proofml.circuits.quantise.record import ACTIVATIONS, METHODS, QuantisationConfig
-
-    default = QuantisationConfig()
-    return QuantisationConfig(
-        method=_read(options, "method", _choice(METHODS), default.method),
-        per_channel=_read(options, "per-channel", _switch, default.per_channel),
-        activations=_read(options, "activations", _choice(ACTIVATIONS), default.activations),
-    )
-
-
-def _read(options: Mapping[str, str], key: str, read: Callable[[str], T], default: T) -> T:
-    if key not in options:
-        return default
-    try:
-        return read(options[key])
-    except ValueError as error:
-        raise UsageError(f"--set {key}={options[key]}: expected {error}") from error
-
-
-def _bits(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and MIN_BITS <= int(text[:5]) <= MAX_BITS):
-        raise ValueError(f"an integer from {MIN_BITS} to {MAX_BITS}")
-    return int(text)
-
-
-def _switch(text: str) -> bool:
-    if text not in ("yes", "no"):
-        raise ValueError("yes or no")
-    return text == "yes"
-
-
-def _choice(known: tuple[str, ...]) -> Callable[[str], str]:
-    def read(text: str) -> str:
-        if text not in known:
-            raise ValueError(f"one of {', '.join(known)}")
-        return text
-
-    return read
