@@ -43,6 +43,7 @@ MODULES: Final = (
     "proofml.container",
     "proofml.errors",
     "proofml.fields",
+    "proofml.processor",
     "proofml.runtime",
     "proofml.runtime_stages",
     "proofml.statement",

@@ -46,6 +46,20 @@ def key_id(public: Ed25519PublicKey) -> str:
     return "ed25519:" + raw.hex()
 
 
+def read_passphrase(path: Path | None) -> str | None:
+    """First line of a file; None without a file.
+
+    Raises:
+        UsageError: no line of text.
+    """
+    if path is None:
+        return None
+    try:
+        return path.read_text("utf-8").splitlines()[0]
+    except (OSError, UnicodeDecodeError, IndexError) as error:
+        raise UsageError(f"--passphrase-file {path}: expected a line of text: {error}") from error
+
+
 @dataclass(frozen=True, slots=True)
 class SigningKey:
     """A prover's private key; `public` is how verifiers name it."""

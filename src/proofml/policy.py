@@ -34,6 +34,8 @@ DEFAULT_ASSUMPTIONS = frozenset(
         "srs:pinned",
     }
 )
+#: Not an objection where the verdict is pending for it; allowed by name it is not pending either.
+_OPEN = "window:open"
 _NOT_PINNED = frozenset({"signer:unsigned", "signer:unpinned", "signer:unchecked"})
 DEFAULT_MIN_BITS = 100
 MAX_POLICY_BYTES = 1 << 20
@@ -152,6 +154,7 @@ class Policy:
         reasons += [
             f"assumption {name} is not allowed (--allow {name} accepts it)"
             for name in sorted(guarantee.assumptions - self.assumptions)
+            if name != _OPEN or guarantee.finality is not Finality.PENDING
         ]
         missing = guarantee.assumptions & _NOT_PINNED
         if self.signers and missing:
@@ -161,7 +164,12 @@ class Policy:
         return (*reasons, *guarantee.objections)
 
     def is_pending(self, guarantee: Guarantee) -> bool:
-        return guarantee.finality is Finality.PENDING
+        """Whether a later event can overturn the result, and this policy waits for it.
+
+        It does not wait where `window:open` is both assumed and allowed by name.
+        """
+        taken = _OPEN in guarantee.assumptions & self.assumptions
+        return guarantee.finality is Finality.PENDING and not taken
 
     def to_json(self) -> dict[str, JSON]:
         return {

@@ -322,7 +322,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "no such backend": (["prove", "model.onnx", "x.json", "-b", "magic"], "known: "),
     "no such integrity": (["prove", "model.onnx", "x.json", "--integrity", "magic"], "known: "),
     "integrity nobody has": (
-        ["prove", "model.onnx", "x.json", "--integrity", "economic"],
+        ["prove", "model.onnx", "x.json", "--integrity", "honest-majority"],
         "no backend asked for can prove it",
     ),
     "cannot hide": (

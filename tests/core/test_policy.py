@@ -179,6 +179,13 @@ def test_one_of_several_kinds_is_enough() -> None:
 
 def test_pending() -> None:
     assert Policy().is_pending(replace(GOOD, finality=Finality.PENDING))
+    still_open = replace(GOOD, finality=Finality.PENDING, assumptions=frozenset({"window:open"}))
+    assert not Policy().objections("fake", still_open)  # it is waited for, not refused
+    assert Policy().is_pending(still_open)
+    early = Policy().allow(["window:open"])
+    assert not early.objections("fake", still_open)
+    assert not early.is_pending(still_open)
+    assert early.is_pending(replace(GOOD, finality=Finality.PENDING))
     assert not Policy().is_pending(GOOD)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -53,6 +53,12 @@ def judging_options(command: Callable[P, T]) -> Callable[P, T]:
             ),
             policy_option,
             allow_option,
+            click.option(
+                "--ledger",
+                type=click.Path(path_type=Path),
+                help="The embedded ledger on which an optimistic claim has to be; pins it as "
+                "backends.optimistic.ledger of a policy does.",
+            ),
             memory_option,
             time_option,
             progress_option,
@@ -70,11 +76,16 @@ class Judged:
     policy: Policy
 
 
-def rules(policy: Path | None, allow: tuple[str, ...]) -> Policy:
+def rules(policy: Path | None, allow: tuple[str, ...], ledger: Path | None = None) -> Policy:
     """The policy of the options."""
     from proofml.policy import Policy
 
-    return (Policy() if policy is None else Policy.load(policy)).allow(allow)
+    chosen = (Policy() if policy is None else Policy.load(policy)).allow(allow)
+    if ledger is None:
+        return chosen
+    # Paths in a policy are taken from its own folder.
+    table = {**chosen.sections.get("optimistic", {}), "ledger": str(ledger.absolute())}
+    return replace(chosen, sections={**chosen.sections, "optimistic": table})
 
 
 def judge(
@@ -88,6 +99,7 @@ def judge(
     salt_file: Path | None,
     policy: Path | None,
     allow: tuple[str, ...],
+    ledger: Path | None,
     memory_limit: int | None,
     time_limit: float | None,
     no_progress: bool,
@@ -100,7 +112,7 @@ def judge(
     from proofml.salts import read_salt
     from proofml.store import Store
 
-    chosen = rules(policy, allow)
+    chosen = rules(policy, allow, ledger)
     loaded = None if model is None else Model.load(model)
     expect = Expectation(
         model=loaded,

@@ -7,18 +7,7 @@ from pathlib import Path
 import click
 
 from proofml.cli.common import json_option, print_json
-from proofml.errors import UsageError
-from proofml.keys import SigningKey
-
-
-def read_passphrase(path: Path | None) -> str | None:
-    """First line of a file; None without a file."""
-    if path is None:
-        return None
-    try:
-        return path.read_text("utf-8").splitlines()[0]
-    except (OSError, UnicodeDecodeError, IndexError) as error:
-        raise UsageError(f"--passphrase-file {path}: expected a line of text: {error}") from error
+from proofml.keys import SigningKey, read_passphrase
 
 
 def load_key(path: Path, passphrase_file: Path | None) -> SigningKey:

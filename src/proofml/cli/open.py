@@ -57,9 +57,9 @@ def command(
     Nothing is decrypted for a proof that is not accepted. Exit code: that of the verdict.
     """
     from proofml.api import open
-    from proofml.cli.keys import read_passphrase
     from proofml.cli.render import print_verdict
     from proofml.errors import VerificationError
+    from proofml.keys import read_passphrase
     from proofml.proof import Proof
     from proofml.sealed import Secret
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,6 +119,8 @@ def command(
     target = output or Path(named.stem + ".pml")
     if target.exists() and not force:
         raise UsageError(f"{target}: exists; give another name (-o) or --force")
+    if not os.access(target.parent, os.W_OK):  # before a backend posts what cannot be taken back
+        raise UsageError(f"{target}: cannot be written: no folder of yours; make it first")
     try:
         kinds = frozenset(Integrity(kind) for kind in integrity) or None
     except ValueError as error:
@@ -148,6 +151,8 @@ def command(
     words += _known(input or "-", request)
     if nonce is not None:
         words += ["--nonce", nonce]
+    if "ledger" in request.options:
+        words += ["--ledger", request.options["ledger"]]
     for name in sorted(proof.hints - DEFAULT_ASSUMPTIONS):
         words += ["--allow", name]
     next_command = shell(*words)

@@ -64,8 +64,8 @@ def command(
     """
     from proofml.api import seal
     from proofml.backend import Context
-    from proofml.cli.keys import read_passphrase
     from proofml.errors import UsageError
+    from proofml.keys import read_passphrase
     from proofml.model import Model
     from proofml.store import Store
 
