@@ -8,7 +8,7 @@ VENV := .venv
 DEMO := .demo
 PY := $(VENV)/bin/python
 JOBS ?= 2
-TEST_EXTRAS := -e '.[reexec,ezkl,tee,sklearn,test,dev]'
+TEST_EXTRAS := -e '.[reexec,ezkl,tee,optimistic,evm,sklearn,test,dev]'
 # Only the .onnx files in these packages are read, so they come without what they depend on.
 TEST_MODELS := --no-deps magika 'rapidocr-onnxruntime; python_version < "3.13"'
 # An editable installation is compiled here, so that no command has to, whatever the environment
@@ -57,6 +57,12 @@ test-export: $(TORCH)/.ready ## the tests of exports from PyTorch and scikit-lea
 	@echo "==> pytest, exports"
 	@$(TORCH)/bin/python -m pytest tests/core/test_export.py tests/core/test_cli_export.py
 
+.PHONY: test-contracts
+test-contracts: ## the contracts: formatting, artefacts, forge's tests (installs solc and forge by npm)
+	@echo "==> contracts"
+	@tools/contracts.sh check
+	@tools/contracts.sh test
+
 .PHONY: test-slow
 test-slow: $(VENV)/.ready ## the tests that prove for minutes
 	@echo "==> pytest, slow tests"
@@ -87,4 +93,5 @@ docs: $(VENV)/.ready ## regenerate docs/cli.md and docs/checks.md
 .PHONY: clean
 clean: ## remove environments, caches and whatever was built
 	rm -rf $(VENV) $(TORCH) $(DEMO) build dist *.egg-info
+	rm -rf optimistic/contracts/node_modules optimistic/contracts/out optimistic/contracts/cache
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -16,6 +16,7 @@ import click
 import pytest
 
 from proofml.cli import group
+from proofml.optimistic.policy import OptimisticPolicy
 from proofml.policy import DEFAULT_ASSUMPTIONS, Policy
 from proofml.tee.policy import TeePolicy
 from proofml.zkml.ezkl.policy import EzklPolicy
@@ -28,7 +29,12 @@ def relative(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "optimistic").glob("*.md")),
+)
 FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 SEPARATORS = {"|", "||", "&&", ";", ">", ">>", "<", "&"}
@@ -76,7 +82,13 @@ COMMANDS = [(block, words) for block in SHELL for words in proofml_commands(bloc
 
 
 @pytest.mark.parametrize(("block", "words"), COMMANDS, ids=str)
-def test_commands_parse(block: Block, words: list[str]) -> None:
+def test_commands_parse(
+    block: Block, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder with the checkout's examples, and one for proofs: some paths have to exist."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "proofs").mkdir()
+    monkeypatch.chdir(tmp_path)
     command: click.Command = group
     context = click.Context(group, info_name="proofml")
     while isinstance(command, click.Group):
@@ -172,9 +184,10 @@ def test_policies_are_read(block: Block) -> None:
     policy = Policy.from_mapping(tomllib.loads(block.text), source=str(block))
     EzklPolicy.read(policy)
     SumcheckPolicy.read(policy)
+    OptimisticPolicy.read(policy)
     TeePolicy.read(policy)
     for name in policy.sections:
-        assert name in {"ezkl", "reexec", "sumcheck", "tee"}
+        assert name in {"ezkl", "optimistic", "reexec", "sumcheck", "tee"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").rglob("policy*.toml")), ids=relative)
@@ -194,10 +207,11 @@ def test_default_assumptions_are_those_on_the_page() -> None:
 def test_every_policy_key_is_on_the_page() -> None:
     """A reader names all the keys that it knows when it meets one that it does not."""
     page = (ROOT / "docs" / "policy.md").read_text("utf-8")
-    for name, path in (("ezkl", "zkml/ezkl"), ("sumcheck", "zkml/sumcheck"), ("tee", "tee")):
+    folders = {"ezkl": "zkml/ezkl", "sumcheck": "zkml/sumcheck", "tee": "tee"}
+    for name, path in {**folders, "optimistic": "optimistic"}.items():
         text = (ROOT / path / "policy.py").read_text("utf-8")
         section = page.split(f"## [backends.{name}]")[1].split("\n## ")[0]
-        for key in re.findall(r'fields\.\w+\("(\w+)"', text):
+        for key in re.findall(r'(?:fields\.\w+|amount)\("(\w+)"', text):
             assert f"`{key}`" in section, key
     text = (ROOT / "src" / "proofml" / "policy.py").read_text("utf-8")
     for key in re.findall(r'accept\.\w+\("(\w+)"', text):
