@@ -59,13 +59,13 @@ class Player:
         return True
 
     def look(self) -> None:
-        """Learn of claims and disputes from the events."""
-        for event in self.ledger.events(self.seen):
-            self.seen = event.number
-            if isinstance(event.action, actions.Post):
-                self.claims.append(event.result)
-            if isinstance(event.action, actions.Challenge):
-                self.disputes.append(event.result)
+        """Learn of claims and disputes from all events; the ledger gives some at a time."""
+        while events := self.ledger.events(self.seen):
+            self.seen = events[-1].number
+            posted = (e for e in events if isinstance(e.action, actions.Post))
+            self.claims += [event.result for event in posted]
+            opened = (e for e in events if isinstance(e.action, actions.Challenge))
+            self.disputes += [event.result for event in opened]
 
     def work(self) -> None:
         while True:
