@@ -3,7 +3,8 @@
     python -m proofml.benchmarks.optimistic_commitment_child FOLDER MODE TIMES
 
 MODE is `times` (all ways in turn, again and again) or one way alone, for its memory: `plain`,
-`claim` (plain, and the roots of inputs and outputs), `trace` (every operator's output hashed).
+`claim` (plain, and the roots of inputs and outputs as codes), `trace` (every operator's output
+hashed).
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from proofml.benchmarks.process import own_memory
-from proofml.optimistic.merkle import trees_of_chunks
-from proofml.optimistic.program import CHUNK
+from proofml.optimistic.interface import read_interface
 from proofml.optimistic.stages import execute
 from proofml.runtime_stages import open_session
 
@@ -34,6 +34,7 @@ class Ways:
         with np.load(folder / "input.npz") as file:
             self.feeds = dict(file)
         self.pieces = self.about["pieces"]
+        self.interface = read_interface((folder / "interface").read_bytes())
         self.whole = self.parts = None
         if wanted != "trace":
             self.whole = open_session(folder / "model.onnx", "model")
@@ -54,10 +55,8 @@ class Ways:
         start = time.perf_counter()
         outputs = self.whole.run(None, self.feeds)
         middle = time.perf_counter()
-        for array in [*self.feeds.values(), *outputs]:
-            # As many bytes as the port has cells of one byte.
-            data = np.frombuffer(np.ascontiguousarray(array).tobytes()[: array.size], np.uint8)
-            trees_of_chunks([data], CHUNK)
+        self.interface.input_roots(list(self.feeds.values()))
+        self.interface.output_roots(outputs)
         end = time.perf_counter()
         return {"whole": end - start, "run": middle - start, "hash": end - middle}
 

@@ -49,9 +49,11 @@ def encode_input(port: Port, array: Array) -> Ints:
         raise ValueError(f"input {port.name}: NaN or infinity has no code")
     # A quotient that overflows saturates, as every large one does.
     with np.errstate(over="ignore", under="ignore"):
-        scaled = array / float32_of(codec.scale)
+        scaled = np.array(array, np.float32)
+        scaled /= float32_of(codec.scale)
     low, high = codec.low - codec.zero_point, codec.high - codec.zero_point
-    return np.rint(np.clip(scaled, np.float32(low), np.float32(high))).astype(np.int64)
+    np.clip(scaled, np.float32(low), np.float32(high), out=scaled)
+    return np.rint(scaled, out=scaled).astype(np.int64)
 
 
 def decode_output(port: Port, values: Ints) -> Array:
@@ -102,8 +104,11 @@ def encode_output(port: Port, array: Array) -> Ints:
     # of q: the nearest integer is the only candidate, and the product says whether it is it.
     low, high = codec.low - codec.zero_point, codec.high - codec.zero_point
     with np.errstate(over="ignore", invalid="ignore"):
-        guess = np.nan_to_num(array.astype(np.float64) / np.float64(float32_of(codec.scale)))
-    values = np.rint(np.clip(guess, low, high)).astype(np.int64)
+        guess = array.astype(np.float64)
+        guess /= np.float64(float32_of(codec.scale))
+    guess[np.isnan(guess)] = 0.0
+    np.clip(guess, low, high, out=guess)
+    values = np.rint(guess, out=guess).astype(np.int64)
     wrong = _bits(_dequantised(codec, values)) != _bits(array)
     if wrong.any():
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
