@@ -8,7 +8,7 @@ VENV := .venv
 DEMO := .demo
 PY := $(VENV)/bin/python
 JOBS ?= 2
-TEST_EXTRAS := -e '.[reexec,ezkl,tee,optimistic,evm,sklearn,test,dev]'
+TEST_EXTRAS := -e '.[reexec,ezkl,tee,optimistic,evm,tenseal,sklearn,test,dev]'
 # Only the .onnx files in these packages are read, so they come without what they depend on.
 TEST_MODELS := --no-deps magika 'rapidocr-onnxruntime; python_version < "3.13"'
 # An editable installation is compiled here, so that no command has to, whatever the environment

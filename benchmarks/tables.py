@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import click
 
@@ -14,3 +15,9 @@ def replace_table(page: str, name: str, text: str) -> str:
     if count != 1:
         raise click.ClickException(f"expected one table {name} in the page, found {count}")
     return changed
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lines of a table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)

@@ -123,6 +123,8 @@ class Backend(Protocol):
         hides: subjects that it can hide, of `input`, `output`, `parameters`.
         commits: may be left out; of `input`, `output`, those that it can keep out of the file as
             `hashed` without hiding them. `supports` then says what a caller has to consent to.
+        sealed_only: may be left out; True where it proves over sealed inputs and no others, so
+            that the router never chooses it.
         cost: rough order of price for the router; 0 is tried first.
     """
 

@@ -73,6 +73,9 @@ def route(
             obstacles.append(f"{backend.name}: {probe.detail}")
             unavailable += 1
             continue
+        if name is None and getattr(backend, "sealed_only", False):
+            obstacles.append(f"{backend.name}: proves over sealed inputs only")
+            continue
         missing = unmet(backend, request)
         if missing:
             obstacles.append(f"{backend.name}: cannot hide {', '.join(sorted(missing))}")

@@ -28,6 +28,7 @@ COMMANDS = {
     "dispute": "List and draw disputes about claims on a ledger.",
     "ledger": "Make and audit embedded ledgers; deposits, balances, accounts.",
     "tee": "Trusted hardware: look into evidence, serve an enclave, reference values.",
+    "fhe": "Homomorphic encryption: compile circuits, make keys, seal inputs, open outputs.",
     "srs": "List, import or generate structured reference strings.",
     "keys": "Make and show provers' signing keys.",
     "cache": "Look after the cache of keys, circuits and reference strings.",

@@ -98,6 +98,8 @@ class Case:
         examples: how many hostile inputs each fuzz test judges.
         sealing: of a backend that seals: how it proves over sealed inputs. Without it the tests of
             sealing are left out.
+        only_sealed: whether the backend proves over sealed inputs alone. The honest proof is then
+            made that way too: what is sealed to must not end with the context of `sealing`.
     """
 
     backend: str
@@ -117,6 +119,7 @@ class Case:
     stages: tuple[str, ...] = ()
     examples: int = 60
     sealing: Sealing | None = field(default=None, repr=False)
+    only_sealed: bool = False
 
     def __post_init__(self) -> None:
         named = {name for name in self.bound_by if not name.startswith((EVIDENCE, DETAIL))}
@@ -125,6 +128,8 @@ class Case:
             raise ValueError(f"bound_by: expected exactly the fields of FIELDS; differs in {wrong}")
         if self.policy.signers:
             raise ValueError("policy: expected one without signers; the suite pins them itself")
+        if self.only_sealed and self.sealing is None:
+            raise ValueError("sealing: expected one where nothing but sealed inputs can be proven")
         if self.model == self.other_model:
             raise ValueError("other_model: expected other weights than those of model")
 

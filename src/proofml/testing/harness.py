@@ -9,13 +9,14 @@ from pathlib import Path
 
 import onnx
 
-from proofml.api import prove, verify
+from proofml.api import prove, seal, verify
 from proofml.backend import Backend, Context, get_backend
 from proofml.expectation import Expectation
 from proofml.keys import SigningKey
 from proofml.model import Model
 from proofml.policy import Policy
 from proofml.proof import Proof
+from proofml.sealed import Sealed
 from proofml.statement import Visibility
 from proofml.store import Store
 from proofml.tensors import Array
@@ -81,13 +82,30 @@ class Harness:
         """An honest proof, made with `store`."""
         return prove(
             self.model,
-            self.case.inputs,
+            self._given,
             backend=self.case.backend,
             request=self.case.request,
             nonce=NONCE,
             signers=[self.signer],
             context=Context(store, progress),
         )
+
+    @cached_property
+    def _given(self) -> Mapping[str, Array] | Sealed:
+        """The case's inputs as the prover gets them."""
+        if not self.case.only_sealed:
+            return self.case.inputs
+        assert self.case.sealing is not None
+        with self.case.sealing(self.model, self.prover) as run:
+            sealed, _ = seal(
+                self.model,
+                self.case.inputs,
+                backend=self.case.backend,
+                recipient=run.recipient,
+                policy=run.policy,
+                context=Context(self.prover),
+            )
+        return sealed
 
     @cached_property
     def facts(self) -> Facts:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,8 @@ def run(
     progress: Progress = silent,
     file_bytes: int | None = None,
     threads: int | None = None,
+    command: Sequence[str] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Any:
     """Run `module:function` of a module of stages in a child process; returns its JSON result.
 
@@ -93,6 +95,9 @@ def run(
         limits: resident memory in bytes and wall seconds.
         file_bytes: largest file that the child may write.
         threads: size of native thread pools.
+        command: what starts `proofml.worker.child`, where that interpreter's own installation of
+            proofml shall not; it then replaces the interpreter that `backend` chooses.
+        environment: variables of the child beside this process's own.
 
     Raises:
         WorkerFailed: it crashed, panicked, was killed, or ran out of memory, time or disk.
@@ -102,9 +107,12 @@ def run(
     reader, writer = os.pipe()
     log_path = folder / "worker.log"
     interpreter = os.environ.get(_interpreter_variable(backend)) or sys.executable
-    environment = dict(os.environ, **_ENVIRONMENT)
+    # -P: a module in the folder where the caller stands (an `ezkl.py`) is not imported.
+    arguments = command or [interpreter, "-P", "-m", "proofml.worker.child"]
+    variables = dict(os.environ, **_ENVIRONMENT)
     if threads is not None:
-        environment.update(RAYON_NUM_THREADS=str(threads), OMP_NUM_THREADS=str(threads))
+        variables.update(RAYON_NUM_THREADS=str(threads), OMP_NUM_THREADS=str(threads))
+    variables.update(environment or {})
     request = {
         "target": target,
         "args": dict(args),
@@ -115,21 +123,20 @@ def run(
     }
     try:
         with log_path.open("wb") as log:
-            # -P: a module in the folder where the caller stands (an `ezkl.py`) is not imported.
             child = subprocess.Popen(
-                [interpreter, "-P", "-m", "proofml.worker.child"],
+                list(arguments),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 pass_fds=(writer,),
-                env=environment,
+                env=variables,
                 start_new_session=True,
             )
     except OSError as error:
         os.close(reader)
         os.close(writer)
         raise WorkerFailed(
-            "exit", f"{stage}: cannot start a worker ({interpreter}): {error}", stage=stage
+            "exit", f"{stage}: cannot start a worker ({arguments[0]}): {error}", stage=stage
         ) from error
     state = _State(stage)
     try:
