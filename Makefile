@@ -57,6 +57,16 @@ test-export: $(TORCH)/.ready ## the tests of exports from PyTorch and scikit-lea
 	@echo "==> pytest, exports"
 	@$(TORCH)/bin/python -m pytest tests/core/test_export.py tests/core/test_cli_export.py
 
+# Concrete needs NumPy 1, so it has an environment of its own, which the command line makes.
+CONCRETE := $(CURDIR)/.concrete
+
+.PHONY: test-concrete
+test-concrete: $(VENV)/.ready ## the tests that run circuits by Concrete (installs it, and torch)
+	@echo "==> pytest, Concrete"
+	@PROOFML_PYTHON_CONCRETE="$$(PROOFML_CACHE="$(CONCRETE)" \
+	  $(VENV)/bin/proofml fhe environment --for compile)" \
+	  $(PY) -m pytest -n $(JOBS) -m "concrete and not slow" tests/fhe
+
 .PHONY: test-contracts
 test-contracts: ## the contracts: formatting, artefacts, forge's tests (installs solc and forge by npm)
 	@echo "==> contracts"
@@ -92,6 +102,6 @@ docs: $(VENV)/.ready ## regenerate docs/cli.md and docs/checks.md
 
 .PHONY: clean
 clean: ## remove environments, caches and whatever was built
-	rm -rf $(VENV) $(TORCH) $(DEMO) build dist *.egg-info
+	rm -rf $(VENV) $(TORCH) $(CONCRETE) $(DEMO) build dist *.egg-info
 	rm -rf optimistic/contracts/node_modules optimistic/contracts/out optimistic/contracts/cache
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

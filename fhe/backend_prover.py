@@ -150,12 +150,10 @@ def prove_sealed(
     }
     if made is not None:
         blobs[evidence.TRACE] = made.blob
-    assumptions = (
-        {CIRCUIT_UNPINNED} if not request.nonce else {CIRCUIT_UNPINNED, NONCE_UNAUTHENTICATED}
-    )
+    assumptions = {CIRCUIT_UNPINNED, UNSHARED}
+    if request.nonce:
+        assumptions.add(NONCE_UNAUTHENTICATED)
     quality = public.quality(circuit)
-    if quality.leaks:
-        assumptions.add(UNSHARED)
     return Evidence(statement, blobs, {}, {**quality.notes, **note}, frozenset(assumptions))
 
 

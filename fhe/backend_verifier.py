@@ -7,6 +7,8 @@ inputs nor outputs; so whether an input is what its owner meant is for the owner
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from proofml.backend import Trial
 from proofml.canonical import sha256
 from proofml.errors import UsageError
@@ -21,7 +23,7 @@ from proofml.fhe.about import (
     UNSHARED,
 )
 from proofml.fhe.checks import Check, Numbers
-from proofml.fhe.engine import Engine, engine
+from proofml.fhe.engine import Engine, Quality, engine
 from proofml.fhe.evidence import Parts
 from proofml.fhe.policy import FhePolicy
 from proofml.fhe.record import Record, committed
@@ -52,6 +54,7 @@ class _Verifier:
         self._objections: list[str] = []
         self._assumptions: set[str] = set()
         self._notes: dict[str, str] = {}
+        self._sampled = False
 
     def verify(self) -> Guarantee:
         numbers, statement = self._numbers, self._trial.proof.statement
@@ -210,6 +213,7 @@ class _Verifier:
                 got="another one",
             )
         self._trial.checks.assumed(self._numbers.of(Check.RUN), TRACE_SAMPLED, found.detail)
+        self._sampled = True
         self._notes["re-execution"] = found.detail
         return True
 
@@ -237,7 +241,9 @@ class _Verifier:
     def _conclude(self, circuit: Circuit, record: Record) -> Guarantee:
         trial, statement = self._trial, self._trial.proof.statement
         quality = self._public.quality(circuit)
-        if quality.leaks:
+        # How much noise hides the key is the compiler's word, and true of honest runs alone.
+        pinned = record.circuit in self._policy.circuits
+        if quality.leaks or not pinned or self._sampled:
             self._assumptions.add(UNSHARED)
         signed = bool(trial.policy.signers & set(trial.proof.signers))
         if statement.nonce is not None and trial.expect.nonce is not None and not signed:
@@ -245,8 +251,9 @@ class _Verifier:
         notes = {
             "circuit": record.circuit,
             "keys": record.evaluation,
-            "libraries": _versions(record.libraries),
+            "libraries": _versions(self._public.libraries()),
             **quality.notes,
+            **({} if self._policy.derive else _said(quality)),
             **self._notes,
         }
         return Guarantee(
@@ -271,6 +278,13 @@ class _Verifier:
         self._objections.append(words)
 
 
-def _versions(libraries: object) -> str:
-    assert isinstance(libraries, dict)
+def _said(quality: Quality) -> dict[str, str]:
+    """Notes that deriving would have shown, where nobody derived."""
+    return {
+        name: f"{quality.notes[name]} (said by whoever compiled the circuit; not derived again)"
+        for name in sorted(quality.derived)
+    }
+
+
+def _versions(libraries: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {version}" for name, version in sorted(libraries.items()))

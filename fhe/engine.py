@@ -30,10 +30,13 @@ class Quality:
     Attributes:
         leaks: whether decrypted results that are shown can tell of the secret key.
         notes: precision, probability of failure, security; for people.
+        derived: of these, the names of those that deriving the circuit has shown; where it was not
+            derived they are what whoever compiled it says.
     """
 
     leaks: bool
     notes: Mapping[str, str]
+    derived: frozenset[str]
 
 
 class Engine(Protocol):

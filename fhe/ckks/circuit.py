@@ -222,6 +222,8 @@ def _read(data: bytes, fields: Fields, sections: Mapping[str, bytes]) -> CkksCir
     report = fields.raw("report")
     if not isinstance(report, Mapping) or not {"error", "p_error"} <= set(report):
         raise FieldError("report", "a table with error and p_error", report)
+    if any(read_real(report[key], f"report.{key}") < 0 for key in ("error", "p_error")):
+        raise FieldError("report", "an error and a probability of 0 or more", report)
     fields.done()
     if not len(inputs) == len(periods) == len(program.inputs) or len(named) != len(program.outputs):
         raise Malformed("circuit", "one layout for each input and result", "others")
@@ -323,8 +325,9 @@ def _read_record(fields: Fields) -> Record:
     if not 1.0 <= scale <= 2.0**60:
         raise FieldError(fields.at("scale"), "a scale from 1 to 2^60", scale)
     noise = fields.items("noise", read_real, most=64)
-    if not all(deviation >= 0 for deviation in noise):
-        raise FieldError(fields.at("noise"), "deviations of 0 or more", list(noise))
+    if not all(deviation > 0 if flood else deviation >= 0 for deviation in noise):
+        least = "above 0, where they are hidden" if flood else "of 0 or more"
+        raise FieldError(fields.at("noise"), f"deviations {least}", list(noise))
     found = fields.items("approximations", _read_approximation, most=_MAX_ACTIVATIONS)
     fields.done()
     return Record(final, flood, scale, noise, found)

@@ -367,7 +367,11 @@ class _Compiler:
 
     def _worst(self, trial: _Trial) -> float:
         """Largest noise in what is shown."""
-        return max(trial.noise.bound) * max(1.0, flooding.factor(self._options.flood))
+        return max(trial.noise.bound) * max(1.0, self._flooding())
+
+    def _flooding(self) -> float:
+        elements = sum(len(result.index) for result in self._network.results)
+        return flooding.factor(self._options.flood, elements)
 
     def _limit(self, fit: _Fit) -> float:
         return self._options.noise * self._largest(fit)
@@ -466,7 +470,7 @@ class _Compiler:
     ) -> dict[str, JSON]:
         program, parameters = trial.derived.lowered.program, trial.parameters
         noise = max(trial.noise.bound)
-        shown = noise * max(1.0, flooding.factor(self._options.flood))
+        shown = noise * max(1.0, self._flooding())
         elements = sum(len(result.index) for result in self._network.results)
         counts = {
             op: sum(instruction.op == op for instruction in program.instructions)

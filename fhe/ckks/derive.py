@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from proofml.canonical import dumps
 from proofml.fhe.ckks.circuit import Argument, CkksCircuit, Place, Record
 from proofml.fhe.ckks.frontend import read_network
@@ -16,8 +18,9 @@ from proofml.fhe.ckks.params import Parameters
 from proofml.fhe.scheme import Malformed
 from proofml.model import Model
 
-#: Errors of polynomials are computed anew, with other last digits.
-_ROUNDING = 1e-6
+#: Errors of polynomials are computed anew, with other last digits: in parts of the error, and of
+#: the function. Not of the interval: on a wide one a constant would pass for a sigmoid.
+_ROUNDING, _DIGITS = 1e-6, 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +115,11 @@ def check_approximations(network: Network, record: Record) -> None:
     if found != wanted:
         raise Malformed("circuit's polynomials", wanted, found)
     for known in record.approximations:
-        error = largest_error(known.polynomial, FUNCTIONS[known.function].exact)
-        if not error <= known.error * (1 + _ROUNDING) + _ROUNDING * known.polynomial.radius:
+        polynomial, exact = known.polynomial, FUNCTIONS[known.function].exact
+        error = largest_error(polynomial, exact)
+        ends = exact(np.array([polynomial.low, polynomial.high]))
+        size = min(1.0, polynomial.radius) + float(np.max(np.abs(ends)))
+        if not error <= known.error * (1 + _ROUNDING) + _DIGITS * size:
             raise Malformed(
                 f"circuit's polynomial of value {known.value}",
                 f"an error of at most {known.error:g}",

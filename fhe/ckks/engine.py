@@ -9,7 +9,7 @@ import numpy as np
 from proofml.backend import Context, Probe
 from proofml.errors import BackendUnavailable
 from proofml.fhe.ckks import circuit as circuits
-from proofml.fhe.ckks import derive, frontend, messages, server, vectors
+from proofml.fhe.ckks import derive, flooding, frontend, messages, server, vectors
 from proofml.fhe.ckks.call import library_version, probe
 from proofml.fhe.ckks.circuit import SCHEME, CkksCircuit
 from proofml.fhe.engine import Quality, Rerun, Shape
@@ -114,7 +114,7 @@ class CkksEngine:
     def quality(self, circuit: CkksCircuit) -> Quality:
         record, parameters = circuit.record, circuit.program.parameters
         closest = max((a.error for a in record.approximations), default=0.0)
-        flood = record.flood
+        flood, least = record.flood, flooding.LEAST_BITS
         notes = {
             "security": f"{parameters.security_bits} bits: ring degree {parameters.degree}, "
             f"modulus of {parameters.modulus_bits} bits, by the HomomorphicEncryption.org tables",
@@ -122,12 +122,14 @@ class CkksEngine:
             f"within {closest:.3g} of its function on its interval",
             "precision": f"error {circuit.report['error']}, beyond it with probability "
             f"{circuit.report['p_error']}, as whoever compiled the circuit measured",
-            "sharing": f"decrypted results get noise that hides the key with {flood} bits"
+            "sharing": f"decrypted results get noise that hides the key with {flood} bits (one "
+            "result), as far as encryption's noise is what whoever compiled the circuit estimated"
+            + ("" if flood >= least else f"; {least} bits would be enough to show results")
             if flood
             else "whoever sees decrypted results and knows inputs can find the secret key "
             "(IND-CPA-D); the option flood adds noise against it",
         }
-        return Quality(not flood, notes)
+        return Quality(flood < least, notes, frozenset({"approximations"}))
 
 
 def _batch(circuit: CkksCircuit, shapes: Sequence[Shape]) -> int:

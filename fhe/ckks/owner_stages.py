@@ -1,7 +1,11 @@
-"""Stages of the owner of the inputs: keys, encryption, decryption."""
+"""Stages of the owner of the inputs: keys, encryption, decryption.
+
+The secret key is an argument or a result, in base64, and never a file.
+"""
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +18,7 @@ from proofml.fhe.ckks import circuit as circuits
 from proofml.fhe.ckks import messages
 from proofml.fhe.ckks.circuit import CkksCircuit
 from proofml.fhe.ckks.messages import Ciphertext, SecretKey
+from proofml.fhe.ckks.params import Parameters
 from proofml.fhe.ckks.seal import Seal
 from proofml.fhe.ckks.server_stages import refusing
 from proofml.worker.job import Job
@@ -21,7 +26,7 @@ from proofml.worker.job import Job
 
 @refusing
 def keygen(job: Job) -> dict[str, Any]:
-    """`circuit` -> `secret`, `keys`."""
+    """`circuit` -> `keys`; the secret key."""
     circuit = _circuit(job)
     program = circuit.program
     parameters = program.parameters
@@ -46,11 +51,8 @@ def keygen(job: Job) -> dict[str, Any]:
     count = len(parameters.primes) * parameters.degree
     flat = np.fromiter(map(secret.data().__getitem__, range(count)), np.uint64, count)
     residues = flat.reshape(len(parameters.primes), parameters.degree)
-    private(
-        job.folder / "secret",
-        messages.write_secret(parameters, SecretKey(sha256(data), residues)),
-    )
-    return {}
+    written_secret = messages.write_secret(parameters, SecretKey(sha256(data), residues))
+    return {"secret": base64.b64encode(written_secret).decode("ascii")}
 
 
 def _written(seal: Seal, keys: Sequence[Any], folder: Path) -> list[bytes]:
@@ -78,11 +80,11 @@ def _written(seal: Seal, keys: Sequence[Any], folder: Path) -> list[bytes]:
 
 @refusing
 def encrypt(job: Job) -> dict[str, Any]:
-    """`circuit`, `secret` and slots `in.N.npy` [slots] -> `out.N`."""
+    """`circuit` and slots `in.N.npy` [slots] -> `out.N`, under `secret`."""
     circuit = _circuit(job)
     program = circuit.program
     parameters = program.parameters
-    secret = messages.read_secret((job.folder / "secret").read_bytes(), parameters)
+    secret = _secret(job, parameters)
     seal = Seal(parameters, job.folder)
     encryptor = seal.api.Encryptor(seal.context, seal.secret_key(secret.residues))
     each = len(program.inputs)
@@ -101,11 +103,11 @@ def encrypt(job: Job) -> dict[str, Any]:
 
 @refusing
 def decrypt(job: Job) -> dict[str, Any]:
-    """`circuit`, `secret` and `in.N` -> slots `out.N.npy` [slots]; the counts."""
+    """`circuit` and `in.N` -> slots `out.N.npy` [slots], by `secret`; the counts."""
     circuit = _circuit(job)
     program = circuit.program
     parameters = program.parameters
-    secret = messages.read_secret((job.folder / "secret").read_bytes(), parameters)
+    secret = _secret(job, parameters)
     seal = Seal(parameters, job.folder)
     decryptor = seal.api.Decryptor(seal.context, seal.secret_key(secret.residues))
     counts = []
@@ -132,8 +134,5 @@ def _circuit(job: Job) -> CkksCircuit:
     return circuits.read((job.folder / "circuit").read_bytes())
 
 
-def private(path: Path, data: bytes) -> None:
-    """A new file that only this user reads."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
+def _secret(job: Job, parameters: Parameters) -> SecretKey:
+    return messages.read_secret(base64.b64decode(job.args["secret"]), parameters)

@@ -7,6 +7,7 @@ they come number by number, since a file would be compressed by the library SEAL
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -101,6 +102,18 @@ class Seal:
         path.unlink()
         return empty
 
+    def _load_private(self, empty: Any, parts: Sequence[_Part]) -> Any:
+        """From memory that has a path, where the system has such; a key is on no disk then."""
+        if not hasattr(os, "memfd_create"):
+            return self._load(empty, parts)
+        handle = os.memfd_create("key", os.MFD_CLOEXEC)
+        with os.fdopen(handle, "wb") as file:
+            for part in parts:
+                file.write(part if isinstance(part, bytes) else _little(part))
+            file.flush()
+            empty.load(self.context, f"/proc/self/fd/{handle}")
+        return empty
+
     def ciphertext(self, residues: Residues, level: int, scale: float) -> Any:
         """From residues [2, level + 1, degree]."""
         parts = self._ciphertext(residues, self.id_of(level), scale)
@@ -137,7 +150,7 @@ class Seal:
         """From [primes, degree]."""
         members = struct.pack("<4QQd", *self.context.key_parms_id(), residues.size, 1.0)
         parts = self._object(members, *self._array(residues))
-        return self._load(self.api.SecretKey(), parts)
+        return self._load_private(self.api.SecretKey(), parts)
 
 
 def _size(part: _Part) -> int:

@@ -193,6 +193,8 @@ def _read(data: bytes, fields: Fields, sections: dict[str, bytes]) -> ConcreteCi
     report = fields.raw("report")
     if not isinstance(report, Mapping) or not {"error", "p_error"} <= set(report):
         raise FieldError("report", "a table with error and p_error", report)
+    for key in ("error", "p_error"):  # a reader is shown them
+        _number(report[key], f"report.{key}")
     kind = fields.string("kind", choices=tuple(KINDS))
     function = grammar.check(sections["program"])
     parameters = program.read(sections["parameters"])
@@ -222,6 +224,16 @@ def _read(data: bytes, fields: Fields, sections: dict[str, bytes]) -> ConcreteCi
     if not circuit.inputs[0].admits(samples.shape[1:]) or circuit.inputs[0].dtype != "float32":
         raise Malformed("circuit's samples", circuit.inputs[0], list(samples.shape[1:]))
     return circuit
+
+
+def _number(value: object, path: str) -> None:
+    """A number as its shortest text, and nothing else."""
+    try:
+        number = float(value) if isinstance(value, str) else -1.0
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < np.inf or repr(number) != value:
+        raise FieldError(path, "a number of 0 or more as its shortest text", value)
 
 
 def _probability(fields: Fields, key: str) -> float:

@@ -129,7 +129,7 @@ class ConcreteEngine:
             "sharing": "results that failed to decrypt rightly tell of the secret key where "
             "they are shown (IND-CPA-D); p-error makes them rarer",
         }
-        return Quality(True, notes)
+        return Quality(True, notes, frozenset({"quantisation", "precision", "failure"}))
 
 
 def _same_shape(circuit: ConcreteCircuit, shapes: Sequence[Shape]) -> None:

@@ -1,10 +1,14 @@
-"""What only the owner of the inputs does: make keys, encrypt, decrypt."""
+"""What only the owner of the inputs does: make keys, encrypt, decrypt.
+
+Secret keys go to workers and come from them through pipes, so a kill leaves none on the disk.
+"""
 
 from __future__ import annotations
 
-import os
+import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,7 +41,7 @@ def keygen(circuit: ConcreteCircuit, context: Context) -> tuple[bytes, bytes]:
     with context.store.scratch() as folder:
         (folder / "program.json").write_bytes(derived.parameters)
         made = call(f"{STAGES}:keygen", {}, folder, context, title="make keys")
-        bodies = tuple((folder / f"secret.{i}").read_bytes() for i in range(made["secrets"]))
+        bodies = tuple(base64.b64decode(one) for one in made["secrets"])
         evaluation = write_evaluation(circuit.program, (folder / "keys").read_bytes())
     return write_secret(circuit.program, evaluation.key, bodies).data, evaluation.data
 
@@ -50,11 +54,11 @@ def encrypt(
     row = input_row(circuit, inputs)
     (integers,) = quantise_rows(circuit, row[None], context)
     with context.store.scratch() as folder:
-        _place(folder, circuit, key)
+        _place(folder, circuit)
         np.save(folder / "q.npy", integers)
         call(
             f"{STAGES}:encrypt",
-            {"function": circuit.program.function},
+            _arguments(circuit, key),
             folder,
             context,
             title="encrypt",
@@ -72,12 +76,12 @@ def decrypt(
         raise Malformed("output ciphertexts", "1", len(ciphertexts))
     body = read_ciphertext(ciphertexts[0], circuit.program, key.key, "output")
     with context.store.scratch() as folder:
-        _place(folder, circuit, key)
+        _place(folder, circuit)
         (folder / "out.0").write_bytes(body)
         with foreign("output ciphertext"):
             call(
                 f"{STAGES}:decrypt",
-                {"function": circuit.program.function},
+                _arguments(circuit, key),
                 folder,
                 context,
                 title="decrypt",
@@ -87,11 +91,11 @@ def decrypt(
     return {circuit.outputs[0].name: result}
 
 
-def _place(folder: Path, circuit: ConcreteCircuit, key: SecretKey) -> None:
-    """Files of the owner's stages; the folder is nobody else's, and the files are not either."""
+def _place(folder: Path, circuit: ConcreteCircuit) -> None:
     (folder / "program.json").write_bytes(circuit.program.data)
-    for index, body in enumerate(key.bodies):
-        path = folder / f"secret.{index}"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(body)
+
+
+def _arguments(circuit: ConcreteCircuit, key: SecretKey) -> dict[str, Any]:
+    """Of the owner's stages: JSON on a worker's standard input."""
+    bodies = [base64.b64encode(body).decode("ascii") for body in key.bodies]
+    return {"function": circuit.program.function, "secrets": bodies}

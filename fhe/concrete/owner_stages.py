@@ -2,13 +2,14 @@
 
 Keys for encryption and decryption are the bare secret keys. Concrete's own key file would hold the
 evaluation keys as well; from the parameters without their list of evaluation keys, and the secret
-keys that are given, it makes key sets of secret keys alone.
+keys that are given, it makes key sets of secret keys alone. They are arguments or results, in
+base64, and never files.
 """
 
 from __future__ import annotations
 
+import base64
 import json
-import os
 import secrets
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ _EVALUATION = ("lweBootstrapKeys", "lweKeyswitchKeys", "packingKeyswitchKeys")
 
 
 def keygen(job: Job) -> dict[str, Any]:
-    """`program.json` -> `secret.N` for every secret key, and `keys`."""
+    """`program.json` -> `keys`; every secret key."""
     concrete = native.load()
     job.progress("make keys")
     info = concrete.ProgramInfo.deserialize(Path("program.json").read_bytes())
@@ -30,14 +31,13 @@ def keygen(job: Job) -> dict[str, Any]:
     seeds = [1 + secrets.randbelow((1 << 64) - 1) for _ in range(4)]
     made = concrete.Keyset(info, None, *seeds, None)
     found = made.get_client_keys().get_secret_keys()
-    for index, key in enumerate(found):
-        write_private(Path(f"secret.{index}"), key.serialize())
     Path("keys").write_bytes(made.get_server_keys().serialize())
-    return {"version": native.version("concrete-python"), "secrets": len(found)}
+    bodies = [base64.b64encode(key.serialize()).decode("ascii") for key in found]
+    return {"version": native.version("concrete-python"), "secrets": bodies}
 
 
 def encrypt(job: Job) -> dict[str, Any]:
-    """`program.json`, `secret.N`, integers `q.npy` -> `in.0`."""
+    """`program.json`, integers `q.npy` -> `in.0`, under `secrets`."""
     concrete = native.load()
     client = _client(concrete, job)
     job.progress("encrypt")
@@ -47,7 +47,7 @@ def encrypt(job: Job) -> dict[str, Any]:
 
 
 def decrypt(job: Job) -> dict[str, Any]:
-    """`program.json`, `secret.N`, `out.0` -> integers `y.npy`."""
+    """`program.json`, `out.0` -> integers `y.npy`, by `secrets`."""
     concrete = native.load()
     client = _client(concrete, job)
     job.progress("decrypt")
@@ -68,7 +68,7 @@ def _client(concrete: Any, job: Job) -> Any:
     described = _descriptions(concrete, bare)
     given = {
         known[index]: concrete.LweSecretKey.deserialize(
-            Path(f"secret.{index}").read_bytes(), described[index]
+            base64.b64decode(job.args["secrets"][index]), described[index]
         )
         for index in range(len(known))
     }
@@ -82,10 +82,3 @@ def _descriptions(concrete: Any, bare: Any) -> list[Any]:
     """The native descriptions of the secret keys; only keys carry them, so some are made."""
     throwaway = concrete.Keyset(bare, None, 1, 1, 1, 1, None)
     return [key.param for key in throwaway.get_client_keys().get_secret_keys()]
-
-
-def write_private(path: Path, data: bytes) -> None:
-    """A new file that nobody else can read."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)

@@ -93,7 +93,7 @@ def judge(
             statement=None if parsed is None else parsed.statement,
             backend=None if parsed is None else parsed.backend,
             reasons=(str(error),),
-            error=error,
+            error=_without_frames(error),
             signers=() if parsed is None else parsed.signers,
             notes=None if parsed is None else parsed.notes,
             proof_sha256=None if parsed is None else parsed.digest,
@@ -130,6 +130,20 @@ def judge(
         },
         proof_sha256=parsed.digest,
     )
+
+
+def _without_frames(error: VerificationError) -> VerificationError:
+    """A verdict that is kept must not keep the proof: frames hold evidence of up to gigabytes."""
+    seen: set[int] = set()
+    chain: list[BaseException | None] = [error]
+    while chain:
+        one = chain.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.__traceback__ = None
+        chain += [one.__cause__, one.__context__]
+    return error
 
 
 def _examine(trial: Trial, bench: Bench) -> Guarantee:

@@ -144,7 +144,7 @@ class Secret:
         """From a file; the passphrase is given exactly where it has one.
 
         Raises:
-            UsageError: unreadable, malformed, or not opened by this passphrase.
+            UsageError: unreadable, malformed, open to others, or not opened by this passphrase.
         """
         data = _load(path, MAX_SECRET_BYTES, "secret")
         if _is_protected(data):
@@ -153,7 +153,9 @@ class Secret:
             data = unprotect(data, passphrase, str(path))
         elif passphrase is not None:
             raise UsageError(f"{path}: expected a secret under a passphrase, this one has none")
-        return cls.read(data, str(path))
+        found = cls.read(data, str(path))
+        _check_private(path)
+        return found
 
 
 # -- passphrases ----------------------------------------------------------------------------------
@@ -273,6 +275,18 @@ def _unpack(data: bytes, kind: str, most: int, what: str) -> tuple[Fields, bytes
 
 def _broken(what: str, error: object) -> UsageError:
     return UsageError(f"{what}: expected a file of `proofml seal`: {error}")
+
+
+def _check_private(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise UsageError(f"{path}: secret cannot be read: {error.strerror}") from error
+    if mode & 0o077:
+        raise UsageError(
+            f"{path}: expected mode 0600, got {stat.S_IMODE(mode):04o}: others can read the "
+            "secret; seal again, or chmod 600 if nobody has"
+        )
 
 
 def _load(path: Path, most: int, what: str) -> bytes:

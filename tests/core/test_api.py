@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proofml.api import prove, verify
-from proofml.errors import BackendFailed, UnsupportedModel, UsageError
+from proofml.errors import BackendFailed, UnsupportedModel, UsageError, VerificationError
 from proofml.expectation import Expectation
 from proofml.model import Model
 from proofml.policy import Policy
@@ -40,6 +40,25 @@ def test_a_model_that_cannot_be_judged_is_a_verdict(
     assert verdict.error is not None
     assert verdict.error.check == "core.15"
     assert "dims that nobody can have" in str(verdict.error)
+
+
+def test_a_kept_verdict_does_not_keep_the_proof(
+    honest: bytes, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Frames of a traceback would: a service that logs verdicts would fill up with evidence."""
+
+    def refuse(*_: object) -> None:
+        try:
+            raise ValueError("inner")
+        except ValueError as error:
+            raise VerificationError("core.15", "outer") from error
+
+    monkeypatch.setattr(ReexecBackend, "verify", refuse)
+    error = verify(honest, Expectation(model=model)).error
+    assert error is not None
+    assert error.__traceback__ is None
+    assert error.__cause__ is not None
+    assert error.__cause__.__traceback__ is None
 
 
 @pytest.mark.parametrize(

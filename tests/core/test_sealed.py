@@ -324,3 +324,14 @@ def test_errors_show_no_secret(tmp_path: Path) -> None:
         Secret.load(path)
     assert str(path) in str(caught.value)
     assert "the key to it" not in str(caught.value)
+
+
+@pytest.mark.parametrize("passphrase", [None, PASS])
+def test_secret_that_others_can_read(tmp_path: Path, passphrase: str | None) -> None:
+    path = tmp_path / "x.secret"
+    SECRET.save(path, passphrase=passphrase)
+    for mode in (0o640, 0o604, 0o666):
+        path.chmod(mode)
+        refused(lambda: Secret.load(path, passphrase=passphrase), "expected mode 0600")
+    path.chmod(0o400)
+    assert Secret.load(path, passphrase=passphrase) == SECRET

@@ -397,7 +397,7 @@ def test_flooding_hides_the_noise(scheme: CkksScheme, context: Context) -> None:
     made = scheme.run(circuit, evaluation, given, context)
     first = scheme.decrypt(circuit, secret, made, context)["v0"]
     second = scheme.decrypt(circuit, secret, made, context)["v0"]
-    wanted = circuit.record.noise[0] * 6 * np.sqrt(12) * 2**8
+    wanted = circuit.record.noise[0] * 2 * 6 * np.sqrt(12 * 4) * 2**8
     assert float(np.std(first - second)) == pytest.approx(wanted * np.sqrt(2), rel=0.15)
     simulated = scheme.simulate(circuit, inputs, context)["v0"]
     assert np.max(np.abs(first - simulated)) < float(circuit.report["error"])  # type: ignore[arg-type]

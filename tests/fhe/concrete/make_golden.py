@@ -15,7 +15,7 @@ from tests.fhe.concrete import models
 
 MODELS = {
     "logistic": (models.logistic(), {"bits": "6"}),
-    "mlp": (models.mlp(), {"bits": "4", "rounding": "none"}),
+    "mlp": (models.mlp(), {"bits": "4", "rounding": "4"}),
     "trees": (models.trees(post="SOFTMAX"), {"bits": "6"}),
 }
 

@@ -10,10 +10,14 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from proofml.backend import Context
 from proofml.canonical import dumps, loads, sha256
 from proofml.container import pack, unpack
 from proofml.fhe import files
+from proofml.fhe.backend_owner import seal_with
 from proofml.fhe.engine import engine
+from proofml.policy import Policy
+from proofml.store import Store
 from proofml.testing.attacker import Attacker
 
 from .world import World, compile_ckks
@@ -224,6 +228,17 @@ def others_output_renamed(world: World, attacker: Attacker) -> None:
     put(attacker, "outputs", renamed)
 
 
+def earlier_output(world: World, attacker: Attacker) -> None:
+    """The outputs of the same client's other input, under the same keys."""
+    context = Context(Store(world.folder / "client-0"))
+    message, _ = seal_with(world.model, world.two.inputs, world.one.key, Policy(), context)
+    section = files.Message.read(message).inputs
+    public = engine(world.backend)
+    circuit = public.read_circuit(world.circuit)
+    given = files.split(section, "inputs")
+    put(attacker, "outputs", public.run(circuit, world.one.evaluation, given, world.server))
+
+
 def others_input(world: World, attacker: Attacker) -> None:
     """The second client's inputs among the first one's keys."""
     theirs = Attacker.of(world.two.proof.to_bytes())
@@ -276,4 +291,5 @@ ATTACKS: dict[Attack, int] = {
     output_changed: 10,
     other_weight_unsaid: 10,
     others_output_renamed: 10,
+    earlier_output: 10,
 }

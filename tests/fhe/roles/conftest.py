@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+
 import pytest
 
 from .world import World, need
@@ -24,3 +27,10 @@ def ckks() -> World:
 def concrete() -> World:
     need("concrete")
     return made("concrete")
+
+
+@pytest.fixture(autouse=True)
+def _freed() -> Iterator[None]:
+    """Proofs hold keys of megabytes, and a caught error refers to them in a circle."""
+    yield
+    gc.collect()

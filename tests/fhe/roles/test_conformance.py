@@ -147,6 +147,7 @@ class TestCkks(ConformanceSuite):
 
 
 @pytest.mark.slow
+@pytest.mark.concrete
 @pytest.mark.skipif(
     not os.environ.get(VARIABLE), reason=f"{VARIABLE} names no interpreter with Concrete"
 )

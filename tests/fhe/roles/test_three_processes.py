@@ -5,63 +5,14 @@ The verifier's folder and cache never held a secret key, and its process imports
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 
-from proofml.fhe import files
-
+from .processes import Role
 from .world import World
-
-#: Runs the command line, then tells which modules that use secrets were imported.
-_RUN = """
-import sys
-from proofml.cli import main
-try:
-    main(sys.argv[1:])
-finally:
-    private = [n for n in sys.modules if n.startswith("proofml.fhe") and "owner" in n]
-    print("PRIVATE", *sorted(private), file=sys.stderr)
-"""
-
-
-class Role:
-    """A folder with a cache, and commands that run in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
-
-    def run(self, *words: str, code: int = 0) -> tuple[dict[str, Any], list[str]]:
-        """Result as JSON, and the modules for secrets that the process had imported."""
-        environment = {**os.environ, "PROOFML_CACHE": str(self.folder / "cache")}
-        done = subprocess.run(
-            [sys.executable, "-c", _RUN, *words, "--json", "--no-progress"],
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=900,
-        )
-        assert done.returncode == code, done.stderr
-        told = next(line for line in done.stderr.splitlines() if line.startswith("PRIVATE"))
-        return json.loads(done.stdout) if done.stdout.strip() else {}, told.split()[1:]
-
-    def give(self, other: Role, *names: str) -> None:
-        for name in names:
-            shutil.copy(self.folder / name, other.folder / name)
-
-    def holds(self, data: bytes) -> bool:
-        return any(data in path.read_bytes() for path in self.folder.rglob("*") if path.is_file())
 
 
 @pytest.fixture(scope="module", params=["plain", "under a passphrase"])
@@ -109,7 +60,7 @@ def test_three_processes(world: World, tmp_path: Path, passphrase: bool) -> None
     assert verdict["status"] == "accepted"
     assert private == [], "the verifier imported code that uses a secret key"
 
-    secret = _secret(client, passphrase)
+    secret = client.secret("a passphrase" if passphrase else None)
     assert not server.holds(secret)
     assert not verifier.holds(secret)
     if not passphrase:
@@ -132,13 +83,3 @@ def test_three_processes(world: World, tmp_path: Path, passphrase: bool) -> None
         code=3,
     )
     assert not (client.folder / "z.npz").exists()
-
-
-def _secret(client: Role, passphrase: bool) -> bytes:
-    """A stretch of the scheme's secret key."""
-    from proofml.fhe.key_files import load_key
-
-    words = "a passphrase" if passphrase else None
-    key = load_key(client.folder / "model.key", passphrase=words)
-    assert files.kind(key.to_bytes()) == files.KEY_TYPE
-    return key.secret[len(key.secret) // 2 :][:64]
