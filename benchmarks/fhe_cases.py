@@ -52,12 +52,13 @@ def batched(data: bytes) -> bytes:
     return freed
 
 
-def _split(rows: Array, labels: Array) -> tuple[Array, Array, Array, Array]:
+def _split(rows: Any, labels: Any) -> tuple[Array, Array, Array, Array]:
     from sklearn.model_selection import train_test_split
 
-    train, test, known, unknown = train_test_split(
-        rows.astype(np.float32), labels, test_size=TEST, random_state=0
+    parts: list[Any] = train_test_split(
+        np.asarray(rows, np.float32), np.asarray(labels), test_size=TEST, random_state=0
     )
+    train, test, known, unknown = parts
     return train, known, test, unknown
 
 
@@ -72,11 +73,12 @@ def _cancer(estimator: Any, **options: Any) -> Case:
     from sklearn.datasets import load_breast_cancer
     from sklearn.preprocessing import StandardScaler
 
-    train, known, test, labels = _split(*load_breast_cancer(return_X_y=True))
+    data: Any = load_breast_cancer(return_X_y=True)
+    train, known, test, labels = _split(*data)
     scaler = StandardScaler().fit(train)
-    train, test = (scaler.transform(part).astype(np.float32) for part in (train, test))
-    data = _export(estimator.fit(train, known), train.shape[1], **options)
-    return Case(data, train[:CALIBRATION, None], test[:, None], labels)
+    train, test = (np.asarray(scaler.transform(part), np.float32) for part in (train, test))
+    exported = _export(estimator.fit(train, known), train.shape[1], **options)
+    return Case(exported, train[:CALIBRATION, None], test[:, None], labels)
 
 
 def logistic() -> Case:
@@ -95,7 +97,8 @@ def boosted() -> Case:
 def _digits() -> tuple[Array, Array, Array, Array]:
     from sklearn.datasets import load_digits
 
-    rows, labels = load_digits(return_X_y=True)
+    data: Any = load_digits(return_X_y=True)
+    rows, labels = data
     return _split(rows / 16, labels)
 
 

@@ -81,8 +81,8 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
     return work(), time.perf_counter() - started
 
 
-def measure(name: str, repeat: int, store: Store) -> list[str]:
-    """The row of one model."""
+def measure(name: str, repeat: int, store: Store) -> dict[str, str]:
+    """The column of one model."""
     case = CASES[name]()
     meter = Meter()
     context = Context(store, meter)
@@ -93,13 +93,12 @@ def measure(name: str, repeat: int, store: Store) -> list[str]:
     (secret, evaluation), keygen = _timed(lambda: SCHEME.keygen(circuit, context))
     feed = {source.name: case.rows[0]}
     sealed, encrypting = _timed(lambda: SCHEME.encrypt(circuit, secret, feed, context))
-    SCHEME.run(circuit, evaluation, sealed, context)  # machine code comes from the cache then
     running = Meter()
     quiet = Context(store, running)
     ours, theirs = Times([], []), Times([], [])
     bare: list[float] = []  # of Concrete alone, without its imports
     python = interpreter(store, "compile")
-    result: tuple[bytes, ...] = ()
+    result = SCHEME.run(circuit, evaluation, sealed, context)  # machine code is in the cache now
     with store.scratch() as folder:
         (folder / "circuit.mlir").write_bytes(circuit.text)
         (folder / "p_error").write_text(repr(circuit.choice.p_error))
@@ -110,23 +109,30 @@ def measure(name: str, repeat: int, store: Store) -> list[str]:
             bare.append(theirs.add(lambda: _alone(python, "run", folder))["processor"])
     _, decrypting = _timed(lambda: SCHEME.decrypt(circuit, secret, result, context))
     own = _concrete_ml(circuit, model, case, python, context)
-    return [
-        name,
-        f"{compiling:.0f} s",
-        f"{keygen:.1f} s ({alone['keygen']:.1f} s)",
-        f"{encrypting:.1f} s",
-        _both(ours.wall),
-        _both(theirs.wall),
-        _both(ours.processor),
-        _both(theirs.processor),
-        _both(bare),
-        f"{min(ours.processor) / min(theirs.processor):.2f}",
-        f"{min(ours.processor) / min(bare):.2f}",
-        own,
-        f"{decrypting:.1f} s",
-        " / ".join(_size(len(one)) for one in (evaluation, sealed[0], result[0])),
-        f"{running.peak >> 20} MiB",
-    ]
+    return {
+        "compile": f"{compiling:.0f} s",
+        "make keys": f"{keygen:.1f} s",
+        "Concrete alone: make keys": f"{alone['keygen']:.1f} s",
+        "encrypt": f"{encrypting:.1f} s",
+        "decrypt": f"{decrypting:.1f} s",
+        "run, a fresh process": _both(ours.wall),
+        "Concrete alone: run, a fresh process": _both(theirs.wall),
+        "ours / theirs": _ratio(ours.wall, theirs.wall),
+        "processor time of it": _both(ours.processor),
+        "Concrete alone: processor time": _both(theirs.processor),
+        "ours / theirs, processor time": _ratio(ours.processor, theirs.processor),
+        "Concrete alone: processor time without its imports": _both(bare),
+        "our whole process / their work without imports": _ratio(ours.processor, bare),
+        "Concrete ML: run, keys in memory": own,
+        "evaluation keys": _size(len(evaluation)),
+        "input": _size(len(sealed[0])),
+        "output": _size(len(result[0])),
+        "peak memory of a worker": f"{running.peak >> 20} MiB",
+    }
+
+
+def _ratio(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    return f"{min(ours) / min(theirs):.2f}"
 
 
 def _both(values: Sequence[float]) -> str:
@@ -154,25 +160,6 @@ def _concrete_ml(
         return f"{_alone(python, 'ml', folder)['run']:.2f} s"
 
 
-HEAD = [
-    "model",
-    "compile",
-    "keys (Concrete)",
-    "encrypt",
-    "run",
-    "Concrete alone",
-    "processor time",
-    "Concrete alone",
-    "without imports",
-    "ratio",
-    "ratio without",
-    "Concrete ML, keys in memory",
-    "decrypt",
-    "keys / input / output",
-    "peak memory",
-]
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("names", nargs=-1, type=click.Choice(sorted(CASES)))
 @click.option("--repeat", type=click.IntRange(1), default=5, show_default=True)
@@ -183,11 +170,12 @@ HEAD = [
 )
 def main(names: Sequence[str], repeat: int, docs: Path | None) -> None:
     """Measure MODELS (all of them if none is named)."""
-    store, load, rows = Store.default(), others(), []
+    store, load, found = Store.default(), others(), {}
     for name in names or list(CASES):
-        rows.append(measure(name, repeat, store))
-        click.echo(" | ".join(rows[-1]), err=True)
-    text = table(HEAD, rows)
+        found[name] = measure(name, repeat, store)
+        click.echo(f"{name}: {found[name]}", err=True)
+    lines = list(next(iter(found.values())))
+    text = table(["", *found], [[line, *(one[line] for one in found.values())] for line in lines])
     text += (
         f"\nMeasured on {machine()}, {date.today().isoformat()}, {load:.1f} other threads wanting "
         f"to run before it; the least of {repeat} turns, the median in brackets.\n"

@@ -11,7 +11,7 @@ read strictly: `Malformed` says what was expected and what came, and the caller 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -176,7 +176,7 @@ class TracingScheme(Scheme, Protocol):
         self,
         circuit: Circuit,
         evaluation: bytes,
-        tasks: Sequence[tuple[int, Sequence[bytes]]],
+        tasks: Iterable[tuple[int, Sequence[bytes]]],
         context: Context,
     ) -> tuple[bytes, ...]:
         """Run operators again, each given by its number and the ciphertexts of its operands."""

@@ -155,10 +155,10 @@ class Opened:
         seed = secrets.token_bytes(_SEED_BYTES) if seed is None else seed
         total = len(self.operators)
         chosen = sorted(random.Random(seed).sample(range(total), min(count, total)))
-        tasks = [
+        tasks = (  # one by one: together they may be larger than memory
             (number, [self._at(place) for place in self.operators[number].operands])
             for number in chosen
-        ]
+        )
         made = server.replay(self.circuit, evaluation, tasks, context)
         wrong = None
         for number, one in zip(chosen, made, strict=True):

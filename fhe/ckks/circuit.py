@@ -41,6 +41,8 @@ MAX_BYTES = 8 * MAX_CONSTANT_ELEMENTS + (64 << 20)
 FINAL = ("client", "server")
 _SECTIONS = frozenset({"constants", "slots"})
 _MAX_ACTIVATIONS = 256
+#: And its inverse: beyond them floats would overflow, or vanish.
+_MOST_NOISE = 1e30
 
 
 @dataclass(frozen=True)
@@ -325,9 +327,12 @@ def _read_record(fields: Fields) -> Record:
     if not 1.0 <= scale <= 2.0**60:
         raise FieldError(fields.at("scale"), "a scale from 1 to 2^60", scale)
     noise = fields.items("noise", read_real, most=64)
-    if not all(deviation > 0 if flood else deviation >= 0 for deviation in noise):
-        least = "above 0, where they are hidden" if flood else "of 0 or more"
-        raise FieldError(fields.at("noise"), f"deviations {least}", list(noise))
+    # Where it is hidden, noise of nothing would hide nothing.
+    least = 1 / _MOST_NOISE if flood else 0.0
+    if not all(least <= deviation <= _MOST_NOISE for deviation in noise):
+        raise FieldError(
+            fields.at("noise"), f"deviations from {least:g} to {_MOST_NOISE:g}", list(noise)
+        )
     found = fields.items("approximations", _read_approximation, most=_MAX_ACTIVATIONS)
     fields.done()
     return Record(final, flood, scale, noise, found)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from proofml.backend import Context, Probe
 from proofml.fhe.ckks import circuit as circuits
@@ -90,7 +90,7 @@ class CkksScheme:
         self,
         circuit: Circuit,
         evaluation: bytes,
-        tasks: Sequence[tuple[int, Sequence[bytes]]],
+        tasks: Iterable[tuple[int, Sequence[bytes]]],
         context: Context,
     ) -> tuple[bytes, ...]:
         from proofml.fhe.ckks import server

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -78,26 +78,28 @@ def outputs_of_trace(circuit: CkksCircuit, ciphertexts: int) -> tuple[int, ...]:
 def replay(
     circuit: CkksCircuit,
     evaluation: bytes,
-    tasks: Sequence[tuple[int, Sequence[bytes]]],
+    tasks: Iterable[tuple[int, Sequence[bytes]]],
     context: Context,
 ) -> tuple[bytes, ...]:
-    """See `TracingScheme.replay`."""
+    """See `TracingScheme.replay`; operands of one operator at a time are held."""
     count = len(circuit.program.instructions)
     numbers: list[int] = []
-    operands: list[bytes] = []
-    for operator, given in tasks:
-        instruction = circuit.program.instructions[operator % count]
-        if operator < 0 or len(given) != len(instruction.operands):
-            raise UsageError(
-                f"operator {operator}: expected {len(instruction.operands)} operands, "
-                f"got {len(given)}"
-            )
-        numbers.append(operator % count)
-        operands += given
-    if not numbers:
-        return ()
+    placed = 0
     with context.store.scratch() as folder:
-        _place(folder, circuit, evaluation, operands)
+        for operator, given in tasks:
+            instruction = circuit.program.instructions[operator % count]
+            if operator < 0 or len(given) != len(instruction.operands):
+                raise UsageError(
+                    f"operator {operator}: expected {len(instruction.operands)} operands, "
+                    f"got {len(given)}"
+                )
+            numbers.append(operator % count)
+            for operand in given:
+                (folder / f"in.{placed}").write_bytes(operand)
+                placed += 1
+        if not numbers:
+            return ()
+        _place(folder, circuit, evaluation, ())
         with foreign("evaluation keys or ciphertexts"):
             call(
                 f"{STAGES}:replay",

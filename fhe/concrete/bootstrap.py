@@ -1,14 +1,16 @@
 """Starts a worker in an interpreter where proofml is not installed: its files are this one's.
 
-    python -P -s bootstrap.py '{"proofml": "/folder", "proofml.fhe": "/folder"}'
+    python -P -s bootstrap.py proofml.worker.child '{"proofml": FOLDER, "proofml.fhe": FOLDER}'
 
 The packages named are taken from these folders, whatever the interpreter has installed, so the
 worker and its host never differ in version. Only light modules can be imported this way: the
-interpreter has numpy and Concrete, and none of what proofml itself depends on.
+interpreter has numpy and Concrete, and none of what proofml itself depends on. The module to run is
+an argument so that a list of processes shows workers as what they are.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -32,11 +34,9 @@ def install(name: str, folder: str) -> None:
 
 
 def main() -> None:
-    for name, folder in sorted(json.loads(sys.argv[1]).items()):
+    for name, folder in sorted(json.loads(sys.argv[2]).items()):
         install(name, folder)
-    from proofml.worker.child import main as work
-
-    code = work()
+    code = importlib.import_module(sys.argv[1]).main()
     sys.stdout.flush()
     # Native thread pools may still run; nothing here needs their goodbyes.
     os._exit(code)

@@ -228,7 +228,7 @@ def command(python: Path) -> list[str]:
         "proofml.fhe": str(Path(proofml.fhe.__file__).parent),
     }
     script = Path(__file__).with_name("bootstrap.py")
-    return [str(python), "-P", "-s", str(script), json.dumps(packages)]
+    return [str(python), "-P", "-s", str(script), "proofml.worker.child", json.dumps(packages)]
 
 
 def own_version(package: str) -> str | None:

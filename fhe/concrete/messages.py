@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from proofml.canonical import JSON, dumps, sha256
 from proofml.container import pack
+from proofml.fhe.concrete import keyset
 from proofml.fhe.concrete.circuit import open_container
 from proofml.fhe.concrete.program import Program
 from proofml.fhe.scheme import Malformed
@@ -53,10 +54,11 @@ def write_evaluation(program: Program, body: bytes) -> EvaluationKeys:
 
 
 def read_evaluation(data: bytes, program: Program) -> EvaluationKeys:
-    """Raises `Malformed`, also for keys of other parameters or of another size than theirs."""
+    """Raises `Malformed`, also for keys of other parameters, or that say to be (`keyset`)."""
     what = "evaluation keys"
     _, body = _open(data, what, EVALUATION_TYPE, program)
     _size(what, body, program.evaluation_bytes, _HEADERS * (1 + len(program.secrets)))
+    keyset.check(body, program.data)
     return EvaluationKeys(data, sha256(body), body)
 
 

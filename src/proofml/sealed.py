@@ -19,7 +19,6 @@ file is believed: who can open it, and to which inputs a proof belongs, the back
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,6 +30,7 @@ from proofml.canonical import JSON, CanonicalError, dumps, loads, sha256
 from proofml.errors import UsageError, VerificationError
 from proofml.fields import FieldError, Fields
 from proofml.keys import MAX_PASSPHRASE_BYTES
+from proofml.private_files import read_bounded, require_private, write_new
 
 SEALED_TYPE: Final = "proofml/sealed"
 SECRET_TYPE: Final = "proofml/secret"
@@ -83,10 +83,10 @@ class Sealed:
     def save(self, path: Path, *, force: bool = False) -> None:
         """Write a file as a whole; refuses to overwrite without `force`; raises `UsageError`."""
         if not force:
-            _write_new(path, self.to_bytes(), 0o666)
+            write_new(path, self.to_bytes(), 0o666)
             return
         part = path.with_name(f".{os.getpid()}.{path.name[:200]}.part")
-        _write_new(part, self.to_bytes(), 0o666)
+        write_new(part, self.to_bytes(), 0o666)
         try:
             part.replace(path)
         except OSError as error:
@@ -96,7 +96,7 @@ class Sealed:
     @classmethod
     def load(cls, path: Path) -> Sealed:
         """From a file; raises `UsageError`."""
-        return cls.read(_load(path, MAX_SEALED_BYTES, "sealed inputs"), str(path))
+        return cls.read(read_bounded(path, MAX_SEALED_BYTES, "sealed inputs"), str(path))
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Secret:
             UsageError: it exists or cannot be written; a passphrase of no or too many bytes.
         """
         data = self.to_bytes()
-        _write_new(path, data if passphrase is None else protect(data, passphrase), 0o600)
+        write_new(path, data if passphrase is None else protect(data, passphrase), 0o600)
 
     @classmethod
     def load(cls, path: Path, *, passphrase: str | None = None) -> Secret:
@@ -146,19 +146,24 @@ class Secret:
         Raises:
             UsageError: unreadable, malformed, open to others, or not opened by this passphrase.
         """
-        data = _load(path, MAX_SECRET_BYTES, "secret")
-        if _is_protected(data):
-            if passphrase is None:
-                raise UsageError(f"{path}: is under a passphrase; give it (--passphrase-file)")
-            data = unprotect(data, passphrase, str(path))
-        elif passphrase is not None:
-            raise UsageError(f"{path}: expected a secret under a passphrase, this one has none")
-        found = cls.read(data, str(path))
-        _check_private(path)
+        data = read_bounded(path, MAX_SECRET_BYTES, "secret")
+        found = cls.read(unlock(data, passphrase, str(path), "secret"), str(path))
+        require_private(path, "secret", "seal again")
         return found
 
 
 # -- passphrases ----------------------------------------------------------------------------------
+
+
+def unlock(data: bytes, passphrase: str | None, where: str, what: str) -> bytes:
+    """What a file holds whose passphrase is given exactly where it has one; raises `UsageError`."""
+    if _is_protected(data):
+        if passphrase is None:
+            raise UsageError(f"{where}: is under a passphrase; give it (--passphrase-file)")
+        return unprotect(data, passphrase, where)
+    if passphrase is not None:
+        raise UsageError(f"{where}: expected a {what} under a passphrase, this one has none")
+    return data
 
 
 def protect(data: bytes, passphrase: str) -> bytes:
@@ -275,46 +280,3 @@ def _unpack(data: bytes, kind: str, most: int, what: str) -> tuple[Fields, bytes
 
 def _broken(what: str, error: object) -> UsageError:
     return UsageError(f"{what}: expected a file of `proofml seal`: {error}")
-
-
-def _check_private(path: Path) -> None:
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise UsageError(f"{path}: secret cannot be read: {error.strerror}") from error
-    if mode & 0o077:
-        raise UsageError(
-            f"{path}: expected mode 0600, got {stat.S_IMODE(mode):04o}: others can read the "
-            "secret; seal again, or chmod 600 if nobody has"
-        )
-
-
-def _load(path: Path, most: int, what: str) -> bytes:
-    try:
-        # Opening a pipe would wait for ever.
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise UsageError(f"{path}: expected a file, {what}")
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except OSError as error:
-        raise UsageError(f"{path}: {what} cannot be read: {error.strerror}") from error
-    if len(data) > most:
-        raise UsageError(f"{path}: expected {what} of at most {most} bytes, got more")
-    return data
-
-
-def _write_new(path: Path, data: bytes, mode: int) -> None:
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    except FileExistsError as error:
-        raise UsageError(f"{path}: exists; give another name") from error
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        path.unlink(missing_ok=True)  # ours, and not whole
-        raise UsageError(f"{path}: cannot be written: {error.strerror}") from error

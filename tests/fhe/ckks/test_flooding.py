@@ -81,12 +81,23 @@ def test_every_inference_of_a_batch_is_looked_at(flooded: circuits.CkksCircuit) 
         owner.check_noise(flooded, inputs)
 
 
-def test_noise_of_nothing_hides_nothing(flooded: circuits.CkksCircuit) -> None:
-    def silent(head: dict[str, dict[str, object]]) -> None:
-        head["record"]["noise"] = ["0.0"]
+@pytest.mark.parametrize("noise", ["0.0", "5e-324", "1e+300"])
+def test_noise_of_nothing_hides_nothing(flooded: circuits.CkksCircuit, noise: str) -> None:
+    """And none that floats cannot add."""
 
-    with pytest.raises(Malformed, match="above 0"):
+    def silent(head: dict[str, dict[str, object]]) -> None:
+        head["record"]["noise"] = [noise]
+
+    with pytest.raises(Malformed, match=r"deviations from 1e-30 to 1e\+30"):
         circuits.read(header(flooded.data, silent))
+
+
+@pytest.mark.parametrize("deviation", [1e-30, 1e30])
+@pytest.mark.parametrize("bits", [1, MAX_BITS])
+def test_any_noise_that_a_circuit_may_tell(deviation: float, bits: int) -> None:
+    shown = flood(np.zeros(16), deviation, bits, 1 << 22)
+    assert np.isfinite(shown).all()
+    assert shown.any()
 
 
 def test_no_secret_key_in_a_folder(

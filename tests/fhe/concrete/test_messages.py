@@ -22,12 +22,14 @@ from proofml.fhe.concrete.messages import (
 )
 from proofml.fhe.scheme import Malformed
 
+from .evaluation import evaluation
+
 KEY, OTHER = "1" * 64, "2" * 64
 
 
 def test_what_is_written_is_read(linear: ConcreteCircuit) -> None:
     program = linear.program
-    keys = write_evaluation(program, b"x" * (program.evaluation_bytes + 40))
+    keys = write_evaluation(program, evaluation(program))
     assert read_evaluation(keys.data, program) == keys
     bodies = tuple(b"s" * (8 * size + 71) for size in program.secrets)
     secret = write_secret(program, keys.key, bodies)

@@ -122,6 +122,13 @@ def open_to_others(world: World, folder: Path) -> object:
     return load_key(path)
 
 
+def secret_open_to_others(world: World, folder: Path) -> object:
+    path = folder / "x.secret"
+    world.one.secret.save(path)
+    path.chmod(0o640)
+    return open_with(world, Secret.load(path))
+
+
 def written_twice(world: World, folder: Path) -> object:
     saved(world, folder)
     return saved(world, folder)
@@ -527,6 +534,7 @@ BAD: tuple[Bad, ...] = (
         "secret",
         lambda w, _: ticket(w, lambda one: one[:-1]),
     ),
+    Bad("secret file that others can read", "open", UsageError, "0600", secret_open_to_others),
     Bad(
         "secret of an older version",
         "open",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import pytest
 
@@ -147,6 +149,34 @@ def test_some_operators_are_run_again(ckks: World, traced: Proof) -> None:
     assert note.endswith(f"probability {2 / total:.3g}")
     again = [ckks.judge(traced, ckks.stranger(operators=1)).guarantee for _ in range(2)]
     assert len({one.notes["re-execution"] for one in again if one is not None}) == 2
+
+
+def test_operands_are_held_one_operator_at_a_time(
+    ckks: World, traced: Proof, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that are drawn may be larger together than a verifier's memory."""
+    from proofml.fhe import trace
+
+    read: list[int] = []
+    at, replay = trace.Opened._at, trace.server.replay
+
+    def counted(self: trace.Opened, place: int) -> bytes:
+        read.append(place)
+        return at(self, place)
+
+    def watched(circuit: Any, evaluation: bytes, tasks: Any, context: Any) -> tuple[bytes, ...]:
+        def one_by_one() -> Iterator[tuple[int, list[bytes]]]:
+            for number, given in tasks:
+                assert len(read) == len(given)
+                read.clear()
+                yield number, given
+
+        return replay(circuit, evaluation, one_by_one(), context)
+
+    monkeypatch.setattr(trace.Opened, "_at", counted)
+    monkeypatch.setattr(trace.server, "replay", watched)
+    verdict = ckks.judge(traced, ckks.stranger(operators=5))
+    assert verdict.status is Status.ACCEPTED, verdict.reasons
 
 
 def altered(ckks: World, traced: Proof, number: int) -> Attacker:

@@ -71,7 +71,7 @@ def test_circuit_that_says_it_is_flooded(ckks: World) -> None:
     """A server's own circuit, with 64 bits of noise next to nothing."""
 
     def silent(head: dict[str, Any]) -> None:
-        head["record"].update(flood=64, noise=["5e-324"])
+        head["record"].update(flood=64, noise=["1e-30"])
 
     attacker = Attacker.of(ckks.one.proof.to_bytes())
     attacks.put_circuit(ckks, attacker, attacks.header(ckks.circuit, silent))
