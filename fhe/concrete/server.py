@@ -38,9 +38,14 @@ read_circuit = circuits.read
 
 
 def run(
-    circuit: ConcreteCircuit, evaluation: bytes, ciphertexts: Sequence[bytes], context: Context
+    circuit: ConcreteCircuit,
+    evaluation: bytes,
+    ciphertexts: Sequence[bytes],
+    context: Context,
+    *,
+    steady: bool = True,
 ) -> tuple[bytes, ...]:
-    """See `Scheme.run`."""
+    """See `Scheme.run`; `steady`: with the clock that makes results the same in every process."""
     program = circuit.program
     keys = read_evaluation(evaluation, program)
     if len(ciphertexts) != 1:
@@ -56,7 +61,7 @@ def run(
                 folder,
                 context,
                 title="load keys",
-                steady=True,
+                steady=steady,
             )
         result = (folder / "out.0").read_bytes()
     return (write_ciphertext(program, keys.key, "output", result),)
@@ -92,7 +97,9 @@ def reproduce(
         read_ciphertext(one, circuit.program, keys.key, "output")
     steady = clock.library(context.store) is not None
     for attempt in range(1, attempts + 1):
-        if run(circuit, evaluation, ciphertexts, context) == tuple(claimed):
+        # Every second one without the clock: whoever ran the circuit may not have had one.
+        made = run(circuit, evaluation, ciphertexts, context, steady=attempt % 2 == 1)
+        if made == tuple(claimed):
             return Reproduction(True, attempt, steady)
     return Reproduction(False, attempts, steady)
 

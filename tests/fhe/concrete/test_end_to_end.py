@@ -113,12 +113,19 @@ def test_without_a_clock_runs_are_tried_again(
     world = forest_world
     monkeypatch.setattr(clock, "library", lambda store: None)
     honest = iter([(b"1",), (b"2",), world.result])
-    monkeypatch.setattr(server, "run", lambda *_: next(honest))
+    clocks: list[bool] = []
+
+    def run(*_: object, steady: bool) -> tuple[bytes, ...]:
+        clocks.append(steady)
+        return next(honest)
+
+    monkeypatch.setattr(server, "run", run)
     found = server.reproduce(
         world.circuit, world.evaluation, world.sealed, world.result, world.context
     )
     assert found == server.Reproduction(True, 3, False)
-    monkeypatch.setattr(server, "run", lambda *_: (b"other",))
+    assert clocks == [True, False, True]  # where there is one
+    honest = iter([(b"other",)] * 2)
     found = server.reproduce(
         world.circuit, world.evaluation, world.sealed, world.result, world.context, attempts=2
     )
