@@ -26,6 +26,7 @@ from proofml.fhe.files import Key, Message, Ticket
 from proofml.fhe.policy import FhePolicy
 from proofml.fhe.record import Record, committed
 from proofml.fhe.scheme import Circuit, Malformed
+from proofml.fhe.schemes import scheme_of
 from proofml.policy import Policy
 from proofml.proof import Proof
 from proofml.sealed import PROTECTED_TYPE
@@ -102,6 +103,7 @@ def seal(
         raise UsageError("the key file is under a passphrase; seal with `proofml fhe seal`")
     if found == files.KEY_TYPE:
         return seal_with(model, inputs, read_key(recipient, backend), policy, context)
+    scheme_of(recipient, "recipient (--to)")
     key, evaluation = keygen(backend, recipient, context)
     return seal_with(model, inputs, key, policy, context, evaluation)
 

@@ -17,6 +17,7 @@ from proofml.backend import Context
 from proofml.canonical import JSON, real
 from proofml.container import MAX_FILE_BYTES
 from proofml.errors import BackendFailed, UnsupportedModel, UsageError
+from proofml.fhe.agreement import agreement
 from proofml.fhe.ckks import circuit as circuits
 from proofml.fhe.ckks import derive, flooding, messages
 from proofml.fhe.ckks.affine import Reals
@@ -267,10 +268,7 @@ class _Compiler:
         levels = levels_needed(self._network, {a.value: a.polynomial for a in found})
         made, exact = self._results(values), self._results(self._exact)
         error = max(float(np.max(np.abs(a - b))) for a, b in zip(made, exact, strict=True))
-        agreements = [
-            float(np.mean(a.argmax(axis=1) == b.argmax(axis=1)))
-            for a, b in zip(made, exact, strict=True)
-        ]
+        agreements = [agreement(b, a) for a, b in zip(made, exact, strict=True)]
         return _Fit(degree, tuple(found), levels, values, error, min(agreements))
 
     def _choose_fit(self, fits: Sequence[_Fit], spread: float) -> _Fit:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from proofml.backend import Context
+from proofml.fhe.agreement import agreement
 from proofml.fhe.ckks import owner, server
 from proofml.fhe.ckks.circuit import CkksCircuit
 from proofml.model import Model
@@ -24,7 +25,7 @@ class Measured:
         inferences: how many.
         noise: largest difference from the simulation; what encryption adds.
         error: largest difference from the float model in onnxruntime.
-        agreement: part of the rows whose largest element is the float model's.
+        agreement: part of the rows decided as by the float model (`proofml.fhe.agreement`).
         noise_bound, error_bound: what compiling estimated; of the decrypted tensors, before the
             last steps that the owner computes.
     """
@@ -71,8 +72,7 @@ def measure(
         wanted = np.concatenate([row[name] for row in rows])
         noise = max(noise, _largest(array, simulated[name]))
         error = max(error, _largest(array, wanted))
-        ours, theirs = (one.reshape(count, -1).argmax(axis=1) for one in (array, wanted))
-        agreements.append(float(np.mean(ours == theirs)))
+        agreements.append(agreement(wanted, array))
     report: Mapping[str, Any] = circuit.report
     return Measured(
         count,

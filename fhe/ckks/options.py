@@ -45,7 +45,10 @@ class Options:
         """Raises `UsageError` naming the option."""
         for key in options:
             if key not in HELP:
-                raise UsageError(f"ckks has no option {key}; known: {', '.join(HELP)}")
+                raise UsageError(
+                    f"ckks has no option {key}; known: {', '.join(HELP)}, and when proving "
+                    "evaluation, trace"
+                )
         default = cls()
         return cls(
             degree=_read(options, "degree", _auto(_whole(1, MAX_DEGREE)), None),

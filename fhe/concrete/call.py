@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,19 @@ from typing import Any
 from proofml.backend import Context
 from proofml.errors import BackendUnavailable
 from proofml.fhe.concrete import clock
-from proofml.fhe.concrete.environment import LIBRARY, VARIABLE, Purpose, command, interpreter
+from proofml.fhe.concrete.environment import (
+    LIBRARY,
+    VARIABLE,
+    Purpose,
+    command,
+    interpreter,
+    lacking,
+)
 from proofml.worker import Limits, WorkerFailed, run
 
 _MODULE = "proofml.fhe.concrete"
-_MISSING = "missing in the environment"
+#: What `native.load` says, and what Python does of a module that a stage itself imports.
+_MISSING = re.compile(r"missing in the environment|No module named '[\w.]+'$")
 #: Keys of the largest circuits, decompressed, and an hour.
 LIMITS = Limits(memory=18 << 30, seconds=3600)
 
@@ -55,7 +64,14 @@ def call(
             environment={} if shim is None else {"LD_PRELOAD": str(shim)},
         )
     except WorkerFailed as error:
-        if _MISSING in str(error):
+        problem = lacking(python) if error.kind == "exit" else None
+        if problem is not None:
+            # Nothing was worked on, so it says nothing of somebody's bytes.
+            raise BackendUnavailable(
+                f"{python}: {problem}; make an environment with `proofml fhe environment --for "
+                f"{purpose}`, or set {VARIABLE}"
+            ) from error
+        if _MISSING.search(str(error)):
             raise BackendUnavailable(
                 f"{python}: {error}; make an environment with `proofml fhe environment --for "
                 f"{purpose}`, or set {VARIABLE}"

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from proofml.backend import Context, Probe
-from proofml.errors import ProofmlError
+from proofml.errors import ProofmlError, printable
 from proofml.fhe.concrete import check, messages, server
 from proofml.fhe.concrete import circuit as circuits
 from proofml.fhe.concrete.circuit import LIBRARIES, SCHEME, ConcreteCircuit
-from proofml.fhe.concrete.environment import find
+from proofml.fhe.concrete.environment import VARIABLE, find, lacking
 from proofml.fhe.engine import Quality, Rerun, Shape
 from proofml.fhe.scheme import Malformed
 from proofml.model import Model
@@ -30,6 +30,9 @@ class ConcreteEngine:
             return Probe(False, str(error))
         if found is None:
             return Probe(False, "no environment with Concrete; proofml fhe environment --for run")
+        problem = lacking(found.python) if found.purpose is None else None
+        if problem is not None:
+            return Probe(False, f"{VARIABLE}: {problem}, got {printable(str(found.python))}")
         return Probe(True, found.detail)
 
     def libraries(self) -> Mapping[str, str]:

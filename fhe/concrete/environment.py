@@ -114,6 +114,29 @@ def find(store: Store, purpose: Purpose) -> Environment | None:
     return None
 
 
+def lacking(python: Path) -> str | None:
+    """What keeps an interpreter from running Concrete; nothing of Concrete is imported for it."""
+    script = (
+        "from importlib.util import find_spec as f; "
+        "print(*[n for n in ('numpy', 'concrete') if not f(n)], 'and', 'started')"
+    )
+    try:
+        done = subprocess.run(
+            [str(python), "-P", "-s", "-c", script],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=60,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return "expected a Python that starts"
+    missing, end, _ = done.stdout.rpartition("and started")
+    if done.returncode != 0 or not end:
+        return "expected a Python of 3.11 or 3.12"
+    return f"expected a Python with {missing.split()[-1]}" if missing.strip() else None
+
+
 def interpreter(store: Store, purpose: Purpose) -> Path:
     """As `find`.
 

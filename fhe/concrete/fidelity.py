@@ -7,17 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from proofml.canonical import JSON, real
+from proofml.fhe.agreement import agreement
 from proofml.tensors import Array
-
-#: A single number agrees within this part of the range that the model's own results span.
-_NEAR = 0.05
 
 
 @dataclass(frozen=True)
 class Fidelity:
     """`error` is the largest difference, `agreement` the share of samples decided alike.
 
-    Of several numbers the largest one decides; of one number, whether it is near the model's.
     `deviation` is the root mean square of the difference before the tail, as part of the standard
     deviation of the model's own numbers there: samples far from every border agree whatever it is,
     inputs to come may lie nearer.
@@ -40,11 +37,9 @@ def measure(reference: Array, results: Array, body_reference: Array, body: Array
     want = reference.reshape(len(reference), -1).astype(np.float64)
     got = results.reshape(len(results), -1).astype(np.float64)
     difference = np.abs(want - got)
-    if want.shape[1] > 1:
-        same = want.argmax(axis=1) == got.argmax(axis=1)
-    else:
-        same = difference[:, 0] <= _NEAR * max(float(np.ptp(want)), 1e-9)
     error = float(difference.max(initial=0))
     spread = float(body_reference.astype(np.float64).std()) or 1.0
     off = float(np.sqrt(np.mean((body_reference.astype(np.float64) - body) ** 2)))
-    return Fidelity(error if np.isfinite(error) else float("inf"), float(same.mean()), off / spread)
+    return Fidelity(
+        error if np.isfinite(error) else float("inf"), agreement(want, got), off / spread
+    )

@@ -44,7 +44,10 @@ class Options:
         known = {"bits", "rounding", "p-error", "max-failure", "agreement", "deviation"}
         extra = sorted(set(options) - known)
         if extra:
-            raise UsageError(f"concrete: no option {extra[0]!r}; known: {', '.join(sorted(known))}")
+            raise UsageError(
+                f"concrete: no option {extra[0]!r}; known: {', '.join(sorted(known))}, and when "
+                "proving evaluation"
+            )
         p_error = options.get("p-error", "2^-40")
         return cls(
             _whole(options, "bits", BITS, {"auto": None}),

@@ -55,9 +55,13 @@ def read_passphrase(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        return path.read_text("utf-8").splitlines()[0]
-    except (OSError, UnicodeDecodeError, IndexError) as error:
-        raise UsageError(f"--passphrase-file {path}: expected a line of text: {error}") from error
+        first = next(iter(path.read_text("utf-8").splitlines()), "")
+    except (OSError, UnicodeDecodeError) as error:
+        got = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
+        raise UsageError(f"--passphrase-file {path}: expected a line of text, got {got}") from error
+    if not first:
+        raise UsageError(f"--passphrase-file {path}: expected a line of text, got an empty one")
+    return first
 
 
 @dataclass(frozen=True, slots=True)

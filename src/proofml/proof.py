@@ -240,6 +240,9 @@ class Proof:
             payload, named = open_envelope(Fields(value, "envelope"), check=signatures)
             value = loads(payload, max_bytes=container.MAX_ATTESTATION_BYTES)
         outer = Fields(value, "")
+        if isinstance(value, dict) and "type" in value and "_type" not in value:
+            # another of this package's files: circuits, keys, sealed inputs are containers too
+            raise FieldError("type", "a proof", outer.string("type", longest=64))
         outer.string("_type", choices=(INTOTO_TYPE,))
         outer.string("predicateType", choices=(PREDICATE_TYPE,))
         stated_subjects = outer.raw("subject")
@@ -346,7 +349,11 @@ class Proof:
             )
         hasher = hashlib.sha256()
         if not path.is_file():  # opening a pipe would wait for ever
-            raise VerificationError(check, f"{path.name}: expected a file beside the proof")
+            raise VerificationError(
+                check,
+                f"{path.name}: expected a file beside the proof, got none; it comes with the "
+                "proof, from whoever made it",
+            )
         try:
             with path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size

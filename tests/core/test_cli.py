@@ -357,7 +357,7 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "no key to show": (["keys", "show", "none.pem"], "cannot read the key"),
     "empty passphrase": (
         ["keys", "generate", "k.pem", "--passphrase-file", "blank.txt"],
-        "expected 1 to 1023 bytes",
+        "expected a line of text, got an empty one",
     ),
     "no passphrase file": (
         ["keys", "generate", "k.pem", "--passphrase-file", "none.txt"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from proofml.backend import Context
 from proofml.errors import BackendFailed, BackendUnavailable, UsageError
 from proofml.fhe.concrete import environment
 from proofml.fhe.concrete.call import call
+from proofml.fhe.concrete.engine import ConcreteEngine
 from proofml.fhe.concrete.options import Options
 from proofml.store import Store
 from proofml.worker import WorkerFailed, run
@@ -78,6 +80,55 @@ def test_an_interpreter_without_concrete(
         call("server_stages:nothing", {}, tmp_path, context, title="test")
 
 
+def test_a_stage_that_lacks_a_module(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(environment.VARIABLE, sys.executable)
+    failed = WorkerFailed("exception", "test: No module named 'numpy'", stage="test")
+    monkeypatch.setattr("proofml.fhe.concrete.call.run", raising(failed))
+    with pytest.raises(BackendUnavailable, match=r"'numpy'; make an environment"):
+        call("server_stages:derive", {}, tmp_path, context, title="test")
+    # the same words with others after them are a worker's own
+    failed = WorkerFailed("exception", "No module named 'numpy' in circuit", stage="test")
+    monkeypatch.setattr("proofml.fhe.concrete.call.run", raising(failed))
+    with pytest.raises(WorkerFailed):
+        call("server_stages:derive", {}, tmp_path, context, title="test")
+
+
+def raising(error: Exception) -> Callable[..., object]:
+    def run(*_: object, **__: object) -> object:
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("script", "problem"),
+    [("exit 0", "3.11 or 3.12"), ("exit 1", "3.11 or 3.12"), ("echo numpy and started", "numpy")],
+)
+def test_a_program_that_is_no_python(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, problem: str
+) -> None:
+    other = tmp_path / "other"
+    other.write_text(f"#!/bin/sh\n{script}\n")
+    other.chmod(0o755)
+    monkeypatch.setenv(environment.VARIABLE, str(other))
+    found = ConcreteEngine().probe()
+    assert not found.available
+    assert problem in found.detail
+    with pytest.raises(BackendUnavailable, match=problem):
+        call("server_stages:derive", {}, tmp_path, context, title="test")
+
+
+def test_an_interpreter_lacks_nothing(tmp_path: Path) -> None:
+    # a stand-in: what it lacks is what it prints
+    other = tmp_path / "other"
+    other.write_text("#!/bin/sh\necho and started\n")
+    other.chmod(0o755)
+    assert environment.lacking(other) is None
+    assert environment.lacking(tmp_path / "nothing") == "expected a Python that starts"
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -105,6 +156,8 @@ def test_other_options(options: dict[str, str]) -> None:
 
 
 def test_options() -> None:
+    with pytest.raises(UsageError, match="when proving evaluation"):
+        Options.read({"evaluatio": "x"})
     assert Options.read({}) == Options()
     found = Options.read({"bits": "5", "rounding": "none", "p-error": "auto", "agreement": "1"})
     assert found == Options(bits=5, rounding=0, p_error=None, agreement=1.0)

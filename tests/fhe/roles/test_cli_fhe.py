@@ -49,6 +49,40 @@ def test_compile_tells_accuracy_and_cost(ckks: World, run: Run, tmp_path: Path) 
     assert (tmp_path / "m.circuit").read_bytes() == circuit.data
 
 
+def test_other_files_are_named(ckks: World, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(ckks.model.canonical)
+    (tmp_path / "m.circuit").write_bytes(ckks.circuit)
+    np.savez(tmp_path / "i.npz", x=np.zeros((1, 4), np.float32))
+    shown = run("show", "m.circuit")
+    assert "type: expected a proof, got proofml/ckks-circuit" in str(shown.exception)
+    sealed = run("seal", "m.onnx", "i.npz", "-b", "ckks", "--to", "m.onnx")
+    assert "(--to): expected a circuit" in str(sealed.exception)
+    assert not list(tmp_path.glob("i.se*"))
+    proven = run("prove", "m.onnx", "i.npz", "-b", "ckks", "--set", "evaluatio=x")
+    assert "when proving evaluation, trace" in str(proven.exception)
+
+
+@pytest.mark.parametrize(
+    ("content", "got"),
+    [
+        (b"", "an empty one"),
+        (b"\nwords", "an empty one"),
+        (b"\xff", "not UTF-8"),
+        (None, "No such"),
+    ],
+)
+def test_a_passphrase_is_a_line(
+    ckks: World, run: Run, tmp_path: Path, content: bytes | None, got: str
+) -> None:
+    (tmp_path / "m.circuit").write_bytes(ckks.circuit)
+    if content is not None:
+        (tmp_path / "words.txt").write_bytes(content)
+    made = run("fhe", "keygen", "m.circuit", "--passphrase-file", "words.txt", "--no-progress")
+    assert "words.txt: expected a line of text, got" in str(made.exception)
+    assert got in str(made.exception)
+    assert not (tmp_path / "m.key").exists()
+
+
 def test_nothing_is_written_over(ckks: World, run: Run, tmp_path: Path) -> None:
     (tmp_path / "m.circuit").write_bytes(ckks.circuit)
     (tmp_path / "m.key").write_bytes(b"somebody's")
