@@ -111,8 +111,8 @@ def measure(name: str, repeat: int, store: Store) -> dict[str, str]:
     own = _concrete_ml(circuit, model, case, python, context)
     return {
         "compile": f"{compiling:.0f} s",
-        "make keys": f"{keygen:.1f} s",
-        "Concrete alone: make keys": f"{alone['keygen']:.1f} s",
+        "make keys, a fresh process, written": f"{keygen:.1f} s",
+        "Concrete alone: make keys, in memory": f"{alone['keygen']:.1f} s",
         "encrypt": f"{encrypting:.1f} s",
         "decrypt": f"{decrypting:.1f} s",
         "run, a fresh process": _both(ours.wall),
