@@ -21,6 +21,8 @@ from proofml.fhe.scheme import Malformed
 
 _WORD = 8
 _MAX_SEGMENTS = 4096
+#: Of one key: it is cut where half a gigabyte is full.
+_MAX_PIECES = 4096
 #: Of a compressed key: what its masks are drawn from again.
 _SEED_BYTES = 16
 _BINARY, _NATIVE, _SEED = 0, 0, 1
@@ -119,11 +121,12 @@ class _Message:
             raise _Broken("a list")
         return segment, start, word >> 35
 
-    def structs(self, of: _Struct, number: int) -> Iterator[_Struct]:
+    def structs(self, of: _Struct, number: int, most: int) -> Iterator[_Struct]:
+        """At most so many: elements of no words cost nothing, and there can be 2^30 of them."""
         segment, start, words = self._list(of, number, _COMPOSITE)
         tag = self._word(segment, start)
         count, each = (tag >> 2) & ((1 << 30) - 1), (tag >> 32 & 0xFFFF) + (tag >> 48)
-        if tag & 3 != _STRUCT or count * each != words:
+        if tag & 3 != _STRUCT or count * each != words or count > most:
             raise _Broken("elements of a list")
         for index in range(count):
             yield self._at(segment, start + 1 + index * each, tag >> 32)
@@ -132,6 +135,8 @@ class _Message:
         """How many there are in a list of lists of bytes."""
         segment, start, count = self._list(of, number, _POINTERS)
         self._within(segment, start, count)
+        if count > _MAX_PIECES:
+            raise _Broken("pieces of a key")
         total = 0
         for index in range(start, start + count):
             place, first, word = self._target(segment, index)
@@ -154,9 +159,9 @@ def check(data: bytes, parameters: bytes) -> None:
         root = message.root()
         if root.data or len(root.pointers) != 3:
             raise _Broken("three lists of keys")
-        _keys(message, list(message.structs(root, 0)), keyset["lweBootstrapKeys"], _bootstrap)
-        _keys(message, list(message.structs(root, 1)), keyset["lweKeyswitchKeys"], _switch)
-        if list(message.structs(root, 2)):
+        _keys(message, root, 0, keyset["lweBootstrapKeys"], _bootstrap)
+        _keys(message, root, 1, keyset["lweKeyswitchKeys"], _switch)
+        if list(message.structs(root, 2, 1)):
             raise _Broken("no packing keys")
     except (_Broken, struct.error) as error:
         raise Malformed(
@@ -164,7 +169,8 @@ def check(data: bytes, parameters: bytes) -> None:
         ) from error
 
 
-def _keys(message: _Message, found: list[_Struct], wanted: list[Any], form: Any) -> None:
+def _keys(message: _Message, root: _Struct, number: int, wanted: list[Any], form: Any) -> None:
+    found = list(message.structs(root, number, len(wanted) + 1))
     if len(found) != len(wanted):
         raise _Broken("number of keys")
     for one, key in zip(found, wanted, strict=True):

@@ -88,6 +88,35 @@ def test_key_that_is_shorter_than_it_says(network: ConcreteCircuit) -> None:
     assert lists >= 1
 
 
+def test_lists_of_nothing(network: ConcreteCircuit) -> None:
+    """A small file cannot ask for a long time or much memory."""
+    whole = bytearray(evaluation(network.program))
+    # The first list: 2^30 - 1 elements of no words.
+    at = next(
+        at
+        for at in range(16, _HEAD, 8)
+        if int.from_bytes(whole[at : at + 4], "little") & 3 == 1 and whole[at + 4] & 7 == 7
+    )
+    offset = int.from_bytes(whole[at : at + 4], "little") >> 2
+    tag = at + 8 + 8 * offset
+    whole[at + 4 : at + 8] = (7).to_bytes(4, "little")
+    whole[tag : tag + 8] = ((1 << 30) - 1 << 2).to_bytes(8, "little")
+    with pytest.raises(Malformed, match="elements of a list"):
+        keyset.check(bytes(whole), network.program.data)
+
+
+def test_key_in_too_many_pieces(network: ConcreteCircuit) -> None:
+    whole = bytearray(evaluation(network.program))
+    at = next(
+        at
+        for at in range(16, _HEAD, 8)
+        if int.from_bytes(whole[at : at + 4], "little") & 3 == 1 and whole[at + 4] & 7 == 6
+    )
+    whole[at + 4 : at + 8] = (6 | 5000 << 3).to_bytes(4, "little")
+    with pytest.raises(Malformed, match="pieces of a key"):
+        keyset.check(bytes(whole), network.program.data)
+
+
 def test_any_change_of_the_head(network: ConcreteCircuit) -> None:
     """No change ends in another error, in a loop, or in a read beside the file."""
     program = network.program
