@@ -195,6 +195,9 @@ def test_allow(proven: Cli) -> None:
     assert done.code == 3
     assert "--allow nonce:unauthenticated" in done.out
     assert proven("verify", "n.pml", *words, "--allow", "nonce:unauthenticated").code == 0
+    done = proven("verify", "n.pml", *words, "--allow", "nonce:unauthenticate")
+    assert done.code == 3
+    assert "did you mean nonce:unauthenticated?" in done.err
     key = json.loads(proven("keys", "show", "key.pem", "--json").out)["public"]
     Path("p.toml").write_text(f'version = 1\n[signers]\nkeys = ["{key}"]\n')
     proven(

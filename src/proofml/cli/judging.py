@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -18,6 +20,7 @@ from proofml.cli.common import (
     read_tensors,
     time_option,
 )
+from proofml.errors import BackendUnavailable
 
 if TYPE_CHECKING:
     from proofml.policy import Policy
@@ -111,6 +114,7 @@ def judge(
     from proofml.model import Model
     from proofml.salts import read_salt
     from proofml.store import Store
+    from proofml.verdict import Status
 
     chosen = rules(policy, allow, ledger)
     loaded = None if model is None else Model.load(model)
@@ -124,4 +128,25 @@ def judge(
     )
     with progress_bar(no_progress) as progress:
         context = Context(Store.default(), progress, limits(memory_limit, time_limit))
-        return Judged(verify(proof, expect, chosen, context=context), chosen)
+        verdict = verify(proof, expect, chosen, context=context)
+    if verdict.status is Status.REFUSED:
+        for words in _misspelt(allow):
+            click.echo(words, err=True)
+    return Judged(verdict, chosen)
+
+
+def _misspelt(allow: tuple[str, ...]) -> list[str]:
+    """Of `--allow`: names that no backend here has. Their makers are loaded to find that out."""
+    from proofml.backend import backend_names, get_backend
+    from proofml.guarantee import CORE_ASSUMPTIONS
+
+    known = set(CORE_ASSUMPTIONS)
+    for name in backend_names():
+        with suppress(BackendUnavailable):
+            known |= set(get_backend(name).assumptions)
+    found = []
+    for name in sorted(set(allow) - known):
+        near = get_close_matches(name, sorted(known), 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        found.append(f"note: --allow {name}: no backend here assumes that{hint}")
+    return found
