@@ -59,12 +59,14 @@ test-export: $(TORCH)/.ready ## the tests of exports from PyTorch and scikit-lea
 
 # Concrete needs NumPy 1, so it has an environment of its own, which the command line makes.
 CONCRETE := $(CURDIR)/.concrete
+# Fails where it cannot be made: without an interpreter these tests would all be left out.
+MAKE_CONCRETE = python="$$(PROOFML_CACHE="$(CONCRETE)" \
+  $(VENV)/bin/proofml fhe environment --for compile)"
 
 .PHONY: test-concrete
 test-concrete: $(VENV)/.ready ## the tests that run circuits by Concrete (installs it, and torch)
 	@echo "==> pytest, Concrete"
-	@PROOFML_PYTHON_CONCRETE="$$(PROOFML_CACHE="$(CONCRETE)" \
-	  $(VENV)/bin/proofml fhe environment --for compile)" \
+	@$(MAKE_CONCRETE) && PROOFML_PYTHON_CONCRETE="$$python" \
 	  $(PY) -m pytest -n $(JOBS) -m "concrete and not slow" tests/fhe
 
 .PHONY: test-contracts
@@ -74,9 +76,9 @@ test-contracts: ## the contracts: formatting, artefacts, forge's tests (installs
 	@tools/contracts.sh test
 
 .PHONY: test-slow
-test-slow: $(VENV)/.ready ## the tests that prove for minutes
+test-slow: $(VENV)/.ready ## the tests that prove for minutes (installs Concrete, and torch)
 	@echo "==> pytest, slow tests"
-	@$(PY) -m pytest -m slow
+	@$(MAKE_CONCRETE) && PROOFML_PYTHON_CONCRETE="$$python" $(PY) -m pytest -m slow
 
 .PHONY: lint
 lint: $(VENV)/.ready ## ruff, mypy, pyright, import-linter

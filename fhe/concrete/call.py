@@ -14,9 +14,9 @@ from proofml.fhe.concrete.environment import (
     LIBRARY,
     VARIABLE,
     Purpose,
+    broken,
     command,
     interpreter,
-    lacking,
 )
 from proofml.worker import Limits, WorkerFailed, run
 
@@ -64,16 +64,12 @@ def call(
             environment={} if shim is None else {"LD_PRELOAD": str(shim)},
         )
     except WorkerFailed as error:
-        problem = lacking(python) if error.kind == "exit" else None
+        # The words may be a stranger's, so whether the interpreter is whole is found by trying it.
+        suspect = error.kind == "exit" or _MISSING.search(str(error)) is not None
+        problem = broken(python, purpose) if suspect else None
         if problem is not None:
-            # Nothing was worked on, so it says nothing of somebody's bytes.
             raise BackendUnavailable(
                 f"{python}: {problem}; make an environment with `proofml fhe environment --for "
-                f"{purpose}`, or set {VARIABLE}"
-            ) from error
-        if _MISSING.search(str(error)):
-            raise BackendUnavailable(
-                f"{python}: {error}; make an environment with `proofml fhe environment --for "
                 f"{purpose}`, or set {VARIABLE}"
             ) from error
         raise

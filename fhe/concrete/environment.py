@@ -137,6 +137,18 @@ def lacking(python: Path) -> str | None:
     return f"expected a Python with {missing.split()[-1]}" if missing.strip() else None
 
 
+def broken(python: Path, purpose: Purpose) -> str | None:
+    """What keeps an interpreter from `purpose`, found by a real import, which takes seconds."""
+    problem = lacking(python)
+    if problem is not None:
+        return problem
+    try:
+        _run([str(python), "-P", "-s", "-c", _IMPORTS[purpose]], "try environment")
+    except BackendFailed as error:
+        return f"expected one that can {purpose} circuits, got {error.last_words or error}"
+    return None
+
+
 def interpreter(store: Store, purpose: Purpose) -> Path:
     """As `find`.
 

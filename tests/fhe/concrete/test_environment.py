@@ -74,7 +74,7 @@ def test_an_interpreter_without_concrete(
 ) -> None:
     monkeypatch.setenv(environment.VARIABLE, sys.executable)
     (tmp_path / "circuit.mlir").write_text("module {\n}\n")
-    with pytest.raises(BackendUnavailable, match="missing in the environment"):
+    with pytest.raises(BackendUnavailable, match="a Python with concrete; make an"):
         call("server_stages:derive", {"p_errors": ["0.1"]}, tmp_path, context, title="test")
     with pytest.raises(WorkerFailed):
         call("server_stages:nothing", {}, tmp_path, context, title="test")
@@ -86,13 +86,38 @@ def test_a_stage_that_lacks_a_module(
     monkeypatch.setenv(environment.VARIABLE, sys.executable)
     failed = WorkerFailed("exception", "test: No module named 'numpy'", stage="test")
     monkeypatch.setattr("proofml.fhe.concrete.call.run", raising(failed))
-    with pytest.raises(BackendUnavailable, match=r"'numpy'; make an environment"):
+    with pytest.raises(BackendUnavailable, match="a Python with concrete; make an"):
         call("server_stages:derive", {}, tmp_path, context, title="test")
     # the same words with others after them are a worker's own
     failed = WorkerFailed("exception", "No module named 'numpy' in circuit", stage="test")
     monkeypatch.setattr("proofml.fhe.concrete.call.run", raising(failed))
     with pytest.raises(WorkerFailed):
         call("server_stages:derive", {}, tmp_path, context, title="test")
+
+
+@pytest.mark.parametrize(
+    "words", ["missing in the environment: libcuda.so.1", "circuit: No module named 'numpy'"]
+)
+def test_words_of_a_worker_are_not_believed(
+    context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    """They can be a stranger's: what is missing is found by an import of one's own."""
+    monkeypatch.setattr(
+        "proofml.fhe.concrete.call.run",
+        raising(WorkerFailed("exception", words, stage="test")),
+    )
+    other = tmp_path / "other"  # stand-ins: all is there, and can be imported or cannot
+    for last, error, match in (
+        ("0", WorkerFailed, "numpy|libcuda"),
+        ("1", BackendUnavailable, "can run circuits"),
+    ):
+        other.write_text(
+            f'#!/bin/sh\ncase "$4" in *find_spec*) echo and started;; *) exit {last};; esac\n'
+        )
+        other.chmod(0o755)
+        monkeypatch.setenv(environment.VARIABLE, str(other))
+        with pytest.raises(error, match=match):
+            call("server_stages:derive", {}, tmp_path, context, title="test")
 
 
 def raising(error: Exception) -> Callable[..., object]:
