@@ -23,6 +23,7 @@ from proofml.cli.common import (
 from proofml.cli.fhe_circuit import compile_, environment
 from proofml.cli.files import read_file, write_file
 from proofml.cli.judging import allow_option, policy_option, rules
+from proofml.cli.sealing import places, save
 from proofml.errors import UsageError
 
 passphrase_option = click.option(
@@ -176,14 +177,7 @@ def seal(
     from proofml.sealed import Sealed, Secret
     from proofml.store import Store
 
-    stem = model.stem if input == "-" else Path(input).stem
-    target, kept = output or Path(f"{stem}.sealed"), secret or Path(f"{stem}.secret")
-    if target.resolve() == kept.resolve():
-        raise UsageError(f"{kept}: the sealed file and the secret need two names (-o, --secret)")
-    if target.exists() and not force:
-        raise UsageError(f"{target}: exists; give another name (-o) or --force")
-    if kept.exists():
-        raise UsageError(f"{kept}: exists, and a secret is never written over; give --secret")
+    target, kept = places(model, input, output, secret, force=force)
     passphrase = read_passphrase(passphrase_file)
     found = load_key(key, passphrase=passphrase)
     loaded = Model.load(model)
@@ -192,13 +186,8 @@ def seal(
         context = Context(Store.default(), progress, limits(memory_limit, time_limit))
         message, ticket = seal_with(loaded, arrays, found, rules(policy, allow), context)
     sealed = Sealed(found.scheme, loaded.digest, message)
-    # The secret first: a sealed file without one is of no use to anybody.
-    Secret(found.scheme, loaded.digest, sealed.digest, ticket).save(kept, passphrase=passphrase)
-    try:
-        sealed.save(target, force=force)
-    except UsageError:
-        kept.unlink(missing_ok=True)  # ours, and of nothing
-        raise
+    made = Secret(found.scheme, loaded.digest, sealed.digest, ticket)
+    save(sealed, target, made, kept, passphrase=passphrase, force=force)
     next_command = shell("proofml", "prove", model, "--sealed", target, "--set", "evaluation=FILE")
     if as_json:
         print_json(

@@ -17,6 +17,7 @@ from proofml.cli.common import (
 )
 from proofml.cli.files import read_file
 from proofml.cli.judging import allow_option, policy_option, rules
+from proofml.cli.sealing import places, save
 
 MAX_RECIPIENT_BYTES = 64 << 20
 
@@ -64,19 +65,12 @@ def command(
     """
     from proofml.api import seal
     from proofml.backend import Context
-    from proofml.errors import UsageError
     from proofml.keys import read_passphrase
     from proofml.model import Model
     from proofml.store import Store
 
-    stem = model.stem if input == "-" else Path(input).stem
-    target, kept = output or Path(f"{stem}.sealed"), secret or Path(f"{stem}.secret")
-    if target.resolve() == kept.resolve():
-        raise UsageError(f"{kept}: the sealed file and the secret need two names (-o, --secret)")
-    if target.exists() and not force:
-        raise UsageError(f"{target}: exists; give another name (-o) or --force")
-    if kept.exists():
-        raise UsageError(f"{kept}: exists, and a secret is never written over; give --secret")
+    target, kept = places(model, input, output, secret, force=force)
+    passphrase = read_passphrase(passphrase_file)
     loaded = Model.load(model)
     with progress_bar(no_progress) as progress:
         sealed, made = seal(
@@ -89,13 +83,7 @@ def command(
             policy=rules(policy, allow),
             context=Context(Store.default(), progress),
         )
-    # The secret first: a sealed file without one is of no use to anybody.
-    made.save(kept, passphrase=read_passphrase(passphrase_file))
-    try:
-        sealed.save(target, force=force)
-    except UsageError:
-        kept.unlink(missing_ok=True)  # ours, and of nothing
-        raise
+    save(sealed, target, made, kept, passphrase=passphrase, force=force)
     next_command = shell("proofml", "prove", model, "--sealed", target)
     if as_json:
         print_json(
